@@ -1,0 +1,217 @@
+import {
+  comparePositions,
+  formatPosition,
+  parseLsn,
+  parsePosition,
+  type Lsn,
+  type Position,
+  type Relation,
+} from "@walcast/model";
+import { BatchFormatError } from "./errors.ts";
+
+/** Consecutive changes of one relation, ready to append. `lines` is the body of the format below. */
+export interface Batch {
+  readonly relation: Relation;
+  readonly first: Position;
+  readonly last: Position;
+  readonly lines: Uint8Array;
+}
+
+// The format, for any reader of the stream (this package's README says it at length). Lines end in \n:
+//
+//   {"walcast":1,"first":"1.0/16B3748.0","last":"1.0/16B3748.1","previous":null}
+//   {"oid":16385,"schema":"public","table":"todos","replicaIdentity":"d","columns":[…]}
+//   C <commit LSN> <commit time, microseconds since 1970> <xid> <index of the next change>      a transaction begins
+//   I {record}      U {record} {old record} [unchanged columns]      D {old record}      T
+//
+// with tabs between the parts. JSON text never holds a raw tab or newline, so a reader finds each record without parsing it.
+
+export type ChangeKind = "insert" | "update" | "delete" | "truncate";
+
+/** One change as the log holds it. Records are JSON text as bytes, views into the batch. */
+export interface LoggedChange {
+  readonly kind: ChangeKind;
+  readonly position: Position;
+  readonly committedAtMicros: number;
+  readonly xid: number;
+  /** The new row; undefined for delete and truncate. */
+  readonly record: Buffer | undefined;
+  /** The old row or its identity; undefined for insert and truncate. */
+  readonly oldRecord: Buffer | undefined;
+  /** JSON array of the columns missing from `record` because PostgreSQL did not send them (unchanged TOAST). */
+  readonly unchanged: Buffer | undefined;
+}
+
+export interface BatchHeader {
+  readonly first: Position;
+  readonly last: Position;
+  /** The last change of the batch before this one in the log; undefined where continuity begins. */
+  readonly previous: Position | undefined;
+}
+
+/** One batch read back. */
+export interface LoggedBatch {
+  readonly header: BatchHeader;
+  /** The relation line's text: equal text is the same relation. */
+  readonly relationText: string;
+  readonly relation: Relation;
+  /** The changes in order, without those at or before `after`. */
+  changes(after?: Position): Iterable<LoggedChange>;
+}
+
+const newline = 0x0a;
+const tab = 0x09;
+
+export function encodeBatch(batch: Batch, previous: Position | undefined): Uint8Array {
+  const header = {
+    walcast: 1,
+    first: formatPosition(batch.first),
+    last: formatPosition(batch.last),
+    previous: previous === undefined ? null : formatPosition(previous),
+  };
+  const head = Buffer.from(`${JSON.stringify(header)}\n${relationLine(batch.relation)}\n`);
+  const bytes = Buffer.allocUnsafe(head.length + batch.lines.length);
+  head.copy(bytes);
+  bytes.set(batch.lines, head.length);
+  return bytes;
+}
+
+/** Relations do not change, they are replaced: each is printed once. */
+const relationLines = new WeakMap<Relation, string>();
+function relationLine(relation: Relation): string {
+  const known = relationLines.get(relation);
+  if (known !== undefined) return known;
+  const line = JSON.stringify(relation);
+  relationLines.set(relation, line);
+  return line;
+}
+
+/** The line that begins a transaction inside a batch. `index` is that of the change on the next line. */
+export const transactionLine = (commit: {
+  readonly commitLsnText: string;
+  readonly committedAtMicros: bigint;
+  readonly xid: number;
+  readonly index: number;
+}): string => `C\t${commit.commitLsnText}\t${commit.committedAtMicros}\t${commit.xid}\t${commit.index}\n`;
+
+/** Only the header, for finding one's place in the log. Throws BatchFormatError. */
+export function decodeHeader(bytes: Uint8Array): BatchHeader {
+  return parseHeader(asBuffer(bytes)).header;
+}
+
+/** As `decodeHeader`; `undefined` for what is no batch. */
+export function tryDecodeHeader(bytes: Uint8Array): BatchHeader | undefined {
+  try {
+    return decodeHeader(bytes);
+  } catch (error) {
+    if (error instanceof BatchFormatError) return undefined;
+    throw error;
+  }
+}
+
+/** Reads one message of the log. Throws BatchFormatError. */
+export function decodeBatch(bytes: Uint8Array): LoggedBatch {
+  const buffer = asBuffer(bytes);
+  const { header, end } = parseHeader(buffer);
+  const relationEnd = lineEnd(buffer, end);
+  const relationText = buffer.toString("utf8", end, relationEnd);
+  return {
+    header,
+    relationText,
+    get relation() {
+      return parseRelation(relationText);
+    },
+    *changes(after) {
+      for (const change of readChanges(buffer, relationEnd + 1, header.first.epoch)) {
+        if (after === undefined || comparePositions(change.position, after) > 0) yield change;
+      }
+    },
+  };
+}
+
+const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+function lineEnd(buffer: Buffer, start: number): number {
+  const end = buffer.indexOf(newline, start);
+  if (end === -1) throw new BatchFormatError("a line has no end");
+  return end;
+}
+
+function parseHeader(buffer: Buffer): { header: BatchHeader; end: number } {
+  const end = lineEnd(buffer, 0);
+  let fields: Partial<Record<string, unknown>>;
+  try {
+    fields = JSON.parse(buffer.toString("utf8", 0, end)) as Partial<Record<string, unknown>>;
+  } catch (cause) {
+    throw new BatchFormatError("its header is not JSON", { cause });
+  }
+  if (fields["walcast"] !== 1)
+    throw new BatchFormatError(`unknown format version ${JSON.stringify(fields["walcast"])}`);
+  const position = (name: string): Position => {
+    const text = fields[name];
+    const parsed = typeof text === "string" ? parsePosition(text) : undefined;
+    if (parsed === undefined) throw new BatchFormatError(`${name} is not a position`);
+    return parsed;
+  };
+  const previous = fields["previous"] === null ? undefined : position("previous");
+  return { header: { first: position("first"), last: position("last"), previous }, end: end + 1 };
+}
+
+function parseRelation(text: string): Relation {
+  try {
+    return JSON.parse(text) as Relation;
+  } catch (cause) {
+    throw new BatchFormatError("its relation is not JSON", { cause });
+  }
+}
+
+function* readChanges(buffer: Buffer, start: number, epoch: number): Generator<LoggedChange> {
+  let commitLsn: Lsn | undefined;
+  let committedAtMicros = 0;
+  let xid = 0;
+  let index = 0;
+  for (let at = start; at < buffer.length;) {
+    const end = lineEnd(buffer, at);
+    const kind = changeKinds[String.fromCharCode(buffer[at] ?? 0)];
+    if (kind === "transaction") {
+      const [, lsnText = "", micros, xidText, indexText] = buffer.toString("latin1", at, end).split("\t");
+      commitLsn = parseLsn(lsnText);
+      [committedAtMicros, xid, index] = [Number(micros), Number(xidText), Number(indexText)];
+    } else {
+      if (kind === undefined || commitLsn === undefined) throw new BatchFormatError(`unexpected line at byte ${at}`);
+      const [one, two, three] = splitLine(buffer, at, end);
+      yield {
+        kind,
+        position: { epoch, commitLsn, index },
+        committedAtMicros,
+        xid,
+        record: kind === "delete" ? undefined : one,
+        oldRecord: kind === "delete" ? one : two,
+        unchanged: three,
+      };
+      index++;
+    }
+    at = end + 1;
+  }
+}
+
+const changeKinds: Readonly<Record<string, ChangeKind | "transaction">> = {
+  C: "transaction",
+  I: "insert",
+  U: "update",
+  D: "delete",
+  T: "truncate",
+};
+
+/** The parts after the first tab. */
+function splitLine(buffer: Buffer, start: number, end: number): Buffer[] {
+  const parts: Buffer[] = [];
+  let from = start + 2;
+  while (from <= end) {
+    const next = buffer.indexOf(tab, from);
+    const partEnd = next === -1 || next > end ? end : next;
+    parts.push(buffer.subarray(from, partEnd));
+    from = partEnd + 1;
+  }
+  return parts;
+}

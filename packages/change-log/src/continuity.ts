@@ -1,0 +1,16 @@
+import { comparePositions, type Position } from "@walcast/model";
+import type { BatchHeader } from "./batch.ts";
+
+/** How a batch stands to the last change that was read: it follows, was read already, or something is missing between. */
+export type Continuity = "follows" | "repeat" | "hole";
+
+/**
+ * Holes are seen because each batch names its predecessor. Sequence numbers of the stream play no part: they may repeat
+ * after a crash.
+ */
+export function continuityOf(last: Position | undefined, header: BatchHeader): Continuity {
+  if (last === undefined) return "follows";
+  if (comparePositions(header.last, last) <= 0) return "repeat";
+  if (header.previous === undefined) return "hole";
+  return comparePositions(header.previous, last) <= 0 ? "follows" : "hole";
+}

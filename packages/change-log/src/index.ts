@@ -1,0 +1,16 @@
+export {
+  decodeBatch,
+  decodeHeader,
+  encodeBatch,
+  transactionLine,
+  type Batch,
+  type BatchHeader,
+  type ChangeKind,
+  type LoggedBatch,
+  type LoggedChange,
+} from "./batch.ts";
+export { AppendRefusedError, BatchFormatError, ChangeLogMisfitError, ChangeLogUnavailableError } from "./errors.ts";
+export { MemoryChangeLog, type MemoryChangeLogOptions } from "./memory.ts";
+export { NatsChangeLog, type NatsChangeLogOptions } from "./nats.ts";
+export type { ChangeLog, ChangeLogWriter, LogEntry, Reading, ReadOptions } from "./ports.ts";
+export { changeSubject, changeSubjects, streamName } from "./subjects.ts";

@@ -1,0 +1,164 @@
+import { comparePositions, type Position } from "@walcast/model";
+import { decodeBatch, encodeBatch, type Batch, type LoggedBatch } from "./batch.ts";
+import { continuityOf } from "./continuity.ts";
+import { AppendRefusedError } from "./errors.ts";
+import type { ChangeLog, ChangeLogWriter, LogEntry, Reading, ReadOptions } from "./ports.ts";
+
+export interface MemoryChangeLogOptions {
+  /** History kept for readers, in bytes; the oldest batches fall off. */
+  readonly retentionBytes?: number;
+  readonly batchBytesLimit?: number;
+}
+
+interface StoredBatch {
+  readonly sequence: number;
+  readonly bytes: number;
+  readonly batch: LoggedBatch;
+}
+
+/** The change log inside one process, for standalone and tests: no history survives it. */
+export class MemoryChangeLog implements ChangeLog {
+  readonly #retentionBytes: number;
+  readonly #batchBytesLimit: number;
+  readonly #readers = new Set<MemoryReading>();
+  #stored: StoredBatch[] = [];
+  #storedBytes = 0;
+  #sequence = 0;
+  #last: Position | undefined;
+  #epoch = 1;
+  #writer: object | undefined;
+
+  constructor(options: MemoryChangeLogOptions = {}) {
+    this.#retentionBytes = options.retentionBytes ?? 64 * 1024 * 1024;
+    this.#batchBytesLimit = options.batchBytesLimit ?? 256 * 1024;
+  }
+
+  openWriter(): Promise<ChangeLogWriter> {
+    const writer = {};
+    this.#writer = writer;
+    // One writer: opening a new one fences the former, as the expected sequence does on a server.
+    const whileCurrent = async (act: () => Promise<void> | void): Promise<void> => {
+      if (this.#writer !== writer) throw new AppendRefusedError("in memory");
+      await act();
+    };
+    const log = this;
+    return Promise.resolve({
+      get epoch() {
+        return log.#epoch;
+      },
+      last: this.#last,
+      syncIntervalMs: 0,
+      batchBytesLimit: this.#batchBytesLimit,
+      append: (batch) => whileCurrent(() => this.#append(batch)),
+      raiseEpoch: () =>
+        whileCurrent(() => {
+          this.#epoch++;
+          this.#last = undefined;
+        }),
+      close: () => Promise.resolve(),
+    } satisfies ChangeLogWriter);
+  }
+
+  read({ from, signal }: ReadOptions): Promise<Reading> {
+    const start = from === "now" ? this.#last : from.after;
+    const sequence = from === "now" ? this.#sequence : this.#sequenceAfter(from.after);
+    const reading = new MemoryReading({ start, sequence, signal, after: (last) => this.#after(last) });
+    this.#readers.add(reading);
+    signal.addEventListener("abort", () => this.#readers.delete(reading), { once: true });
+    return Promise.resolve(reading);
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async #append(batch: Batch): Promise<void> {
+    const bytes = encodeBatch(batch, this.#last);
+    this.#last = batch.last;
+    this.#stored.push({ sequence: ++this.#sequence, bytes: bytes.length, batch: decodeBatch(bytes) });
+    this.#storedBytes += bytes.length;
+    for (const reader of this.#readers) reader.wake();
+    // Readers hold the writer back rather than lose their place: half of the history is the most they may lag.
+    while (this.#storedBytes > this.#retentionBytes / 2 && this.#unreadBytes() > this.#retentionBytes / 2) {
+      await Promise.race([...this.#readers].map((reader) => reader.progress()));
+    }
+    this.#dropOldest();
+  }
+
+  #unreadBytes(): number {
+    let slowest = this.#sequence;
+    for (const reader of this.#readers) slowest = Math.min(slowest, reader.sequence);
+    return this.#stored.reduce((sum, stored) => (stored.sequence > slowest ? sum + stored.bytes : sum), 0);
+  }
+
+  #dropOldest(): void {
+    let drop = 0;
+    while (this.#storedBytes > this.#retentionBytes && drop < this.#stored.length - 1) {
+      this.#storedBytes -= this.#stored[drop++]?.bytes ?? 0;
+    }
+    if (drop > 0) this.#stored = this.#stored.slice(drop);
+  }
+
+  #sequenceAfter(position: Position): number {
+    const next = this.#stored.find(({ batch }) => comparePositions(batch.header.last, position) > 0);
+    return (next?.sequence ?? this.#sequence + 1) - 1;
+  }
+
+  #after(sequence: number): StoredBatch | undefined {
+    const oldest = this.#stored[0];
+    if (oldest === undefined) return undefined;
+    return this.#stored[Math.max(0, sequence + 1 - oldest.sequence)];
+  }
+}
+
+class MemoryReading implements Reading {
+  readonly start: Position | undefined;
+  sequence: number;
+  readonly #after: (sequence: number) => StoredBatch | undefined;
+  readonly #signal: AbortSignal;
+  #appended = Promise.withResolvers<void>();
+  #progress = Promise.withResolvers<void>();
+
+  constructor(options: {
+    start: Position | undefined;
+    sequence: number;
+    signal: AbortSignal;
+    after: (sequence: number) => StoredBatch | undefined;
+  }) {
+    this.start = options.start;
+    this.sequence = options.sequence;
+    this.#after = options.after;
+    this.#signal = options.signal;
+    options.signal.addEventListener("abort", () => this.wake(), { once: true });
+  }
+
+  wake(): void {
+    this.#appended.resolve();
+  }
+
+  /** Resolves when the next batch has been taken, or the reading has ended. */
+  progress(): Promise<void> {
+    return this.#progress.promise;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<LogEntry> {
+    let last = this.start;
+    while (!this.#signal.aborted) {
+      const stored = this.#after(this.sequence);
+      if (stored === undefined) {
+        await this.#appended.promise;
+        this.#appended = Promise.withResolvers();
+        continue;
+      }
+      const { header } = stored.batch;
+      const continuity = continuityOf(last, header);
+      if (continuity === "hole" && last !== undefined) yield { tag: "gap", after: last, next: header.first };
+      if (continuity !== "repeat") yield { tag: "batch", batch: stored.batch, after: last };
+      last = header.last;
+      this.sequence = stored.sequence;
+      this.#progress.resolve();
+      this.#progress = Promise.withResolvers();
+    }
+    this.#progress.resolve();
+  }
+}

@@ -1,0 +1,194 @@
+import { DeliverPolicy, jetstreamManager, type JetStreamManager, type JsMsg } from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/nats-core";
+import { comparePositions, type Position } from "@walcast/model";
+import { decodeBatch, tryDecodeHeader, type BatchHeader } from "./batch.ts";
+import { continuityOf } from "./continuity.ts";
+import { BatchFormatError, ChangeLogUnavailableError } from "./errors.ts";
+import { partOf, PartJoiner } from "./nats-parts.ts";
+import type { LogEntry, Reading, ReadOptions } from "./ports.ts";
+import { streamName } from "./subjects.ts";
+
+/** Bytes the server may send ahead of what was taken: what pipelines reading without growing with a burst. */
+const prefetchBytes = 4 * 1024 * 1024;
+
+export interface NatsReadingOptions extends ReadOptions {
+  readonly nc: NatsConnection;
+  readonly source: string;
+  /** Resolves after a while, or when the signal fires; grows with each failure in a row. */
+  readonly backoff: (failures: number, signal: AbortSignal) => Promise<void>;
+}
+
+/** Pins the reader's place, waiting for the stream to exist as long as it takes. */
+export async function readNats(options: NatsReadingOptions): Promise<Reading> {
+  const { nc, source, from, signal, onTrouble, backoff } = options;
+  for (let failures = 1; ; failures++) {
+    try {
+      const jsm = await jetstreamManager(nc, { checkAPI: false });
+      const stream = streamName(source);
+      const place = from === "now" ? await findNow(jsm, stream) : await findAfter(jsm, stream, from.after);
+      onTrouble?.(undefined);
+      return new NatsReading(options, jsm, place);
+    } catch (error) {
+      signal.throwIfAborted();
+      onTrouble?.(new ChangeLogUnavailableError(`cannot read the change log of ${source}`, { cause: error }));
+      await backoff(failures, signal);
+      signal.throwIfAborted();
+    }
+  }
+}
+
+interface Place {
+  /** The stream sequence to read next. */
+  readonly sequence: number;
+  readonly start: Position | undefined;
+}
+
+async function findNow(jsm: JetStreamManager, stream: string): Promise<Place> {
+  const { state } = await jsm.streams.info(stream);
+  const header = state.messages > 0 ? await headerAtOrBefore(jsm, stream, state.last_seq, state.first_seq) : undefined;
+  return { sequence: state.last_seq + 1, start: header?.header.last };
+}
+
+/** The first batch that ends after `position`, by bisection: positions grow with the sequence. */
+async function findAfter(jsm: JetStreamManager, stream: string, position: Position): Promise<Place> {
+  const { state } = await jsm.streams.info(stream);
+  let low = state.first_seq;
+  let high = state.last_seq + 1;
+  while (low < high) {
+    const middle = low + Math.floor((high - low) / 2);
+    const found = await headerAtOrBefore(jsm, stream, middle, low);
+    if (found !== undefined && comparePositions(found.header.last, position) > 0)
+      high = Math.min(found.sequence, middle);
+    else low = middle + 1;
+  }
+  return { sequence: low, start: position };
+}
+
+/** The header of the batch that message `sequence` belongs to; undefined when it begins before `lowest`. */
+async function headerAtOrBefore(
+  jsm: JetStreamManager,
+  stream: string,
+  sequence: number,
+  lowest: number,
+): Promise<{ header: BatchHeader; sequence: number } | undefined> {
+  for (let at = sequence; at >= lowest;) {
+    const message = await jsm.streams.getMessage(stream, { seq: at });
+    const part = partOf(message?.header);
+    const header = message !== null && part.index === 1 ? tryDecodeHeader(message.data) : undefined;
+    if (header !== undefined) return { header, sequence: at };
+    at -= Math.max(1, part.index - 1);
+  }
+  return undefined;
+}
+
+/**
+ * One ordered consumer, made again after every disconnect, from the message after the last one read. Order and repeats are
+ * judged by position alone; where a batch does not name the last change read as its predecessor, the log is searched again
+ * by position before a gap is told.
+ */
+class NatsReading implements Reading {
+  readonly start: Position | undefined;
+  readonly #options: NatsReadingOptions;
+  readonly #jsm: JetStreamManager;
+  readonly #stream: string;
+  #sequence: number;
+  #last: Position | undefined;
+  /** The hole that a search by position has already confirmed. */
+  #confirmedHole: Position | undefined;
+
+  constructor(options: NatsReadingOptions, jsm: JetStreamManager, place: Place) {
+    this.start = place.start;
+    this.#last = place.start;
+    this.#sequence = place.sequence;
+    this.#options = options;
+    this.#jsm = jsm;
+    this.#stream = streamName(options.source);
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<LogEntry> {
+    const { signal, onTrouble, backoff } = this.#options;
+    for (let failures = 0; !signal.aborted;) {
+      try {
+        for await (const entry of this.#consume(() => (failures = 0))) yield entry;
+      } catch (error) {
+        if (signal.aborted) return;
+        failures++;
+        onTrouble?.(new ChangeLogUnavailableError(`reading stream ${this.#stream} was interrupted`, { cause: error }));
+        await backoff(failures, signal);
+      }
+    }
+  }
+
+  /** Reads until the connection is lost, a hole asks for a new place, or the signal fires. */
+  async *#consume(onProgress: () => void): AsyncGenerator<LogEntry> {
+    const { nc, signal, onTrouble } = this.#options;
+    await this.#stayInside();
+    const consumer = await this.#jsm.jetstream().consumers.get(this.#stream, {
+      deliver_policy: DeliverPolicy.StartSequence,
+      opt_start_seq: this.#sequence,
+    });
+    const messages = await consumer.consume({ max_bytes: prefetchBytes, idle_heartbeat: 5_000, expires: 30_000 });
+    const stop = (): void => messages.stop();
+    signal.addEventListener("abort", stop, { once: true });
+    const unwatch = onReconnect(nc, stop);
+    try {
+      onTrouble?.(undefined);
+      const joiner = new PartJoiner();
+      for await (const message of messages) {
+        onProgress();
+        const entries = await this.#take(message, joiner).catch((error: unknown) => {
+          // A stranger's message is passed over: were it a batch of ours, the next one would name it as its predecessor.
+          if (!(error instanceof BatchFormatError)) throw error;
+          onTrouble?.(error);
+          this.#sequence = message.seq + 1;
+          return [];
+        });
+        if (entries === "search") return;
+        yield* entries;
+      }
+    } finally {
+      signal.removeEventListener("abort", stop);
+      unwatch();
+      await messages.close().catch(() => undefined); // the consumer may be gone with its server
+    }
+  }
+
+  async #take(message: JsMsg, joiner: PartJoiner): Promise<LogEntry[] | "search"> {
+    const whole = joiner.add(message.data, partOf(message.headers));
+    if (whole === undefined) {
+      this.#sequence = message.seq + 1;
+      return [];
+    }
+    const batch = decodeBatch(whole);
+    const { header } = batch;
+    const after = this.#last;
+    const continuity = continuityOf(after, header);
+    if (continuity === "hole" && after !== undefined && this.#confirmedHole !== after) {
+      this.#confirmedHole = after;
+      const place = await findAfter(this.#jsm, this.#stream, after);
+      this.#sequence = place.sequence;
+      return "search";
+    }
+    this.#sequence = message.seq + 1;
+    if (continuity === "repeat") return [];
+    this.#last = header.last;
+    const entry: LogEntry = { tag: "batch", batch, after };
+    return continuity === "hole" && after !== undefined ? [{ tag: "gap", after, next: header.first }, entry] : [entry];
+  }
+
+  /** A stream that lost its tail, or was made anew, ends before the sequence to read next: start over by position. */
+  async #stayInside(): Promise<void> {
+    const { state } = await this.#jsm.streams.info(this.#stream);
+    if (this.#sequence <= state.last_seq + 1) return;
+    this.#sequence = this.#last === undefined ? 1 : (await findAfter(this.#jsm, this.#stream, this.#last)).sequence;
+  }
+}
+
+/** Calls back when the connection was lost and is there again: the consumer on the server may be gone by then. */
+function onReconnect(nc: NatsConnection, callback: () => void): () => void {
+  const statuses = nc.status();
+  void (async () => {
+    for await (const status of statuses) if (status.type === "reconnect") callback();
+  })();
+  return () => void statuses[Symbol.asyncIterator]().return?.();
+}

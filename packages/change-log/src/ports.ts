@@ -1,0 +1,61 @@
+import type { Position } from "@walcast/model";
+import type { Batch, LoggedBatch } from "./batch.ts";
+
+/** What a reader gets: a batch, or word that changes are missing from the log for good. */
+export type LogEntry =
+  | {
+      readonly tag: "batch";
+      readonly batch: LoggedBatch;
+      /** The last change delivered before; a batch rebuilt after a crash of the log may begin before it: `changes(after)`. */
+      readonly after: Position | undefined;
+    }
+  | {
+      readonly tag: "gap";
+      /** The last change that was read. */
+      readonly after: Position;
+      /** The first change after the hole. */
+      readonly next: Position;
+    };
+
+/** The log as its one writer sees it. A writer that has failed stays failed: open another. */
+export interface ChangeLogWriter {
+  /** The epoch new positions belong to. */
+  readonly epoch: number;
+  /** The last change in the log; what a new leader skips up to. */
+  readonly last: Position | undefined;
+  /** How long an acknowledged batch may still be lost in a crash of the log, in milliseconds. */
+  readonly syncIntervalMs: number;
+  /** The largest number of bytes a batch should have. */
+  readonly batchBytesLimit: number;
+  /**
+   * Resolves when the log has stored the batch. Calls may overlap; batches are stored in the order of the calls.
+   * Rejects with AppendRefusedError or ChangeLogUnavailableError, and then so does every later call.
+   */
+  append(batch: Batch): Promise<void>;
+  /** Continuity is broken: from here on positions belong to a higher epoch. */
+  raiseEpoch(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** One reading of the log, in order, without repeats. */
+export interface Reading extends AsyncIterable<LogEntry> {
+  /** Everything after this is delivered; undefined when the log was empty. */
+  readonly start: Position | undefined;
+}
+
+export interface ReadOptions {
+  /** The end of the log at this moment, or everything after a position. */
+  readonly from: "now" | { readonly after: Position };
+  /** Ends the reading. */
+  readonly signal: AbortSignal;
+  /** Told when reading is in trouble and when it goes on (undefined). Reading never gives up by itself. */
+  readonly onTrouble?: (trouble: Error | undefined) => void;
+}
+
+/** The change log: `memory` and `nats` are alike to everybody who uses it, and pass one conformance suite. */
+export interface ChangeLog {
+  openWriter(): Promise<ChangeLogWriter>;
+  /** Resolves when the place is pinned: from then on nothing that is appended is missed. */
+  read(options: ReadOptions): Promise<Reading>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,111 @@
+import { z } from "zod";
+import { Secret } from "./secret.ts";
+
+/** One environment variable: how its text is read, and what the README's table says of it. */
+export interface Setting<T> {
+  readonly schema: z.ZodType<T, string | undefined>;
+  readonly description: string;
+  /** What the table shows as default. */
+  readonly shownDefault: string;
+  /** May also be given as the path of a file, in `<NAME>_FILE`. */
+  readonly isSecret: boolean;
+}
+
+export type Settings = Readonly<Record<string, Setting<unknown>>>;
+export type Config<S extends Settings> = { readonly [K in keyof S]: S[K] extends Setting<infer T> ? T : never };
+
+interface NumberOptions {
+  readonly default: number;
+  readonly min?: number;
+  readonly max?: number;
+  /** `ms`, `bytes`, … as the table shows it. */
+  readonly unit?: string;
+}
+
+export function integer(description: string, options: NumberOptions): Setting<number> {
+  const range = z
+    .int()
+    .min(options.min ?? 0)
+    .max(options.max ?? Number.MAX_SAFE_INTEGER);
+  const schema = z
+    .string()
+    .default(String(options.default))
+    .transform((text, context) => {
+      const parsed = /^-?\d+$/.test(text.trim()) ? range.safeParse(Number(text)) : undefined;
+      if (parsed?.success === true) return parsed.data;
+      const bounds = `between ${options.min ?? 0} and ${options.max ?? "2^53"}`;
+      context.addIssue({ code: "custom", message: `must be a whole number ${bounds}, is "${text}"` });
+      return z.NEVER;
+    });
+  const shownDefault = options.unit === undefined ? `${options.default}` : `${options.default} ${options.unit}`;
+  return { schema, description, shownDefault, isSecret: false };
+}
+
+/** As Supabase reads its switches: anything but `false` is true. */
+export function flag(description: string, options: { readonly default: boolean }): Setting<boolean> {
+  const schema = z
+    .string()
+    .default(String(options.default))
+    .transform((text) => text.trim().toLowerCase() !== "false");
+  return { schema, description, shownDefault: String(options.default), isSecret: false };
+}
+
+export function text(description: string, options: { readonly default: string }): Setting<string> {
+  const schema = z.string().default(options.default);
+  return { schema, description, shownDefault: options.default || "–", isSecret: false };
+}
+
+export function optionalText(description: string, shownDefault = "–"): Setting<string | undefined> {
+  const schema = z
+    .string()
+    .optional()
+    .transform((value) => (value === "" ? undefined : value));
+  return { schema, description, shownDefault, isSecret: false };
+}
+
+export function choice<const T extends string>(
+  description: string,
+  options: { readonly of: readonly [T, ...T[]]; readonly default: T },
+): Setting<T> {
+  const schema = z
+    .string()
+    .default(options.default)
+    .pipe(z.enum(options.of, { error: `must be one of ${options.of.join(", ")}` }));
+  return {
+    schema,
+    description: `${description} (${options.of.join(", ")})`,
+    shownDefault: options.default,
+    isSecret: false,
+  };
+}
+
+export function secret(description: string, options: { readonly default?: string } = {}): Setting<Secret | undefined> {
+  const schema = z
+    .string()
+    .optional()
+    .transform((value) => {
+      const given = value === undefined || value === "" ? options.default : value;
+      return given === undefined ? undefined : new Secret(given);
+    });
+  return { schema, description, shownDefault: options.default ?? "–", isSecret: true };
+}
+
+/** JSON text of a given shape, as `PUBLICATIONS='["a","b"]'`. */
+export function json<T>(
+  description: string,
+  options: { readonly shape: z.ZodType<T>; readonly default: string },
+): Setting<T> {
+  const schema = z
+    .string()
+    .default(options.default)
+    .transform((value, context): unknown => {
+      try {
+        return JSON.parse(value);
+      } catch {
+        context.addIssue({ code: "custom", message: `must be JSON, is "${value}"` });
+        return z.NEVER;
+      }
+    })
+    .pipe(options.shape);
+  return { schema, description, shownDefault: `\`${options.default}\``, isSecret: false };
+}

@@ -1,0 +1,3 @@
+export { backoff, backoffMs, sleep, type BackoffOptions } from "./backoff.ts";
+export { runUntilSignal, type RunOptions } from "./run-until-signal.ts";
+export type { Service } from "./service.ts";

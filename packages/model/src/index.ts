@@ -1,0 +1,4 @@
+export { formatLsn, maxLsn, parseLsn, toLsn, zeroLsn, type Lsn } from "./lsn.ts";
+export { comparePositions, formatPosition, parsePosition, type Position } from "./position.ts";
+export type { Column, Relation, ReplicaIdentity } from "./relation.ts";
+export { unreachable } from "./unreachable.ts";

@@ -1,0 +1,3 @@
+export { connectClient, databaseOf, endClient, streamOf, type Database } from "./connection.ts";
+export { DatabaseUnavailableError, sqlStateOf } from "./errors.ts";
+export { databaseSettings } from "./settings.ts";

@@ -1,0 +1,41 @@
+import { isObject } from "./json.ts";
+
+/** One element of `config.postgres_changes`, as the client sent it: it is echoed unchanged (protocol.md 4.3). */
+export type BindingRequest = Readonly<Record<string, unknown>>;
+
+/** What a `phx_join` asks for. */
+export type JoinRequest =
+  | { readonly tag: "legacy"; readonly token: string | undefined }
+  | {
+      readonly tag: "current";
+      readonly token: string | undefined;
+      readonly postgresChanges: readonly BindingRequest[];
+      readonly isPrivate: boolean;
+    };
+
+/** Reads a join's payload (protocol.md 3.9, 4.1). Values of a wrong kind count as absent, and the join goes on. */
+export function parseJoin(payload: unknown): JoinRequest {
+  const fields = isObject(payload) ? payload : {};
+  const token = chooseToken(fields);
+  if (!("config" in fields)) return { tag: "legacy", token };
+  const config = isObject(fields["config"]) ? fields["config"] : {};
+  const bindings = Array.isArray(config["postgres_changes"]) ? (config["postgres_changes"] as unknown[]) : [];
+  return {
+    tag: "current",
+    token,
+    postgresChanges: bindings.filter((binding) => isObject(binding)),
+    isPrivate: readBoolean(config["private"]),
+  };
+}
+
+/** `undefined` means the connection's token (protocol.md 4.2, "Token choice at join"). */
+function chooseToken(fields: Readonly<Record<string, unknown>>): string | undefined {
+  const { user_token: userToken, access_token: accessToken } = fields;
+  const first = accessToken ?? userToken;
+  if (typeof first === "string" && first.startsWith("sb_")) return undefined;
+  if (typeof userToken === "string") return userToken;
+  return typeof accessToken === "string" ? accessToken : undefined;
+}
+
+const readBoolean = (value: unknown): boolean =>
+  value === true || (typeof value === "string" && value.toLowerCase() === "true");

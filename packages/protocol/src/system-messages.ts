@@ -1,0 +1,52 @@
+/** The payload of a `system` push (protocol.md 4.7). */
+export interface SystemMessage {
+  readonly extension: string;
+  readonly status: "ok" | "error";
+  readonly message: string;
+  /** The subtopic: the topic without `realtime:`. */
+  readonly channel: string;
+}
+
+/** Supabase's own topics all begin with this. */
+export const topicPrefix = "realtime:";
+
+export const subtopicOf = (topic: string): string =>
+  topic.startsWith(topicPrefix) ? topic.slice(topicPrefix.length) : topic;
+
+const postgresChanges = (status: "ok" | "error", message: string, topic: string): SystemMessage => ({
+  extension: "postgres_changes",
+  status,
+  message,
+  channel: subtopicOf(topic),
+});
+
+export const subscribed = (topic: string): SystemMessage => postgresChanges("ok", "Subscribed to PostgreSQL", topic);
+export const subscribeFailed = (topic: string, message: string): SystemMessage =>
+  postgresChanges("error", message, topic);
+
+/** The server ends the channel for this reason (protocol.md 4.10). */
+export const shutdown = (topic: string, message: string): SystemMessage => ({
+  extension: "system",
+  status: "error",
+  message,
+  channel: subtopicOf(topic),
+});
+
+/** Before close code 1012; alone among system messages it has no `channel` (protocol.md 1.6). */
+export const serverDisconnect = {
+  extension: "system",
+  status: "ok",
+  message: "Server requested disconnect",
+} as const;
+
+/** Changes after `after` are gone for good: refetch, and go on from `current` (design, "Resume"). */
+export const resumeGap = (
+  topic: string,
+  { after, current }: { after: string; current: string },
+): SystemMessage & { position: string } => ({
+  extension: "resume",
+  status: "error",
+  message: `ResumeGap: changes after ${after} and before ${current} are not available any more; read the rows again`,
+  channel: subtopicOf(topic),
+  position: current,
+});

@@ -1,0 +1,4 @@
+export { describeError, Health, type HealthReport, type Problem } from "./health.ts";
+export { startHealthServer, type HealthServerOptions } from "./health-server.ts";
+export { createLogger, type Logger, type LogSettings } from "./logger.ts";
+export { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";

@@ -1,0 +1,22 @@
+import { pino, type Logger } from "pino";
+import { PinoPretty } from "pino-pretty";
+
+export type { Logger } from "pino";
+
+export interface LogSettings {
+  readonly level: string;
+  /** `json`: one object a line; `text`: for people. */
+  readonly format: "json" | "text";
+}
+
+export function createLogger(service: string, { level, format }: LogSettings): Logger {
+  const options = { level, base: { service }, timestamp: pino.stdTimeFunctions.isoTime };
+  if (format === "json") return pino(options);
+  const pretty = PinoPretty({
+    colorize: process.stdout.isTTY,
+    ignore: "pid,hostname,service",
+    translateTime: "SYS:HH:MM:ss.l",
+    sync: true,
+  });
+  return pino(options, pretty);
+}

@@ -1,0 +1,12 @@
+export { createDatabase, type TestDatabase } from "./database.ts";
+export { MissingServerError, ProcessFailedError, WaitTimeoutError } from "./errors.ts";
+export { freePort } from "./free-port.ts";
+export { LineProcess, type LineProcessOptions, type ProcessExit, type WaitForLineOptions } from "./line-process.ts";
+export { type NatsOptions, startNats } from "./nats.ts";
+export { type PostgresOptions, startPostgres } from "./postgres.ts";
+export { onProcessEnd } from "./process-end.ts";
+export type { ServerUrls } from "./provided-context.ts";
+export { type RedisOptions, startRedis } from "./redis.ts";
+export type { ServerProcess } from "./server-process.ts";
+export { type ServiceOptions, spawnService } from "./service-process.ts";
+export { waitUntil, type WaitOptions } from "./wait-until.ts";

@@ -1,0 +1,62 @@
+import type { LoggedChange } from "@walcast/change-log";
+import type { Relation } from "@walcast/model";
+import { ChangeData } from "./change-data.ts";
+import { eventNames, type Group } from "./group.ts";
+
+/** Publishes a frame to every socket subscribed to a name; the server's own code does it, once for all members. */
+export type Publish = (name: string, frame: Buffer) => void;
+
+/**
+ * Turns the changes of one relation into frames: the data of a change is built once for each dialect, a frame once for each
+ * group. Frames published in one turn of the event loop leave in one write per socket, which the server sees to.
+ */
+export class FanOut {
+  readonly #publish: Publish;
+  readonly #data: ChangeData;
+
+  constructor(relation: Relation, publish: Publish) {
+    this.#data = new ChangeData(relation);
+    this.#publish = publish;
+  }
+
+  /** `matches`: the groups that want the change, with the ids of their bindings that do. */
+  change(change: LoggedChange, matches: ReadonlyMap<Group, readonly number[]>): void {
+    let current: Buffer | undefined;
+    let legacy: Buffer | undefined;
+    for (const [group, ids] of matches) {
+      const isCurrent = group.dialect === "current";
+      const data = isCurrent
+        ? (current ??= this.#data.encode(change, "current"))
+        : (legacy ??= this.#data.encode(change, "legacy"));
+      const head = isCurrent ? currentHead(group, ids) : legacyHead(group, eventNames[change.kind]);
+      this.#publish(group.name, Buffer.concat([head, data, tailOf(group)]));
+    }
+  }
+}
+
+/** Around the data of a `postgres_changes` frame: its ids. */
+function currentHead(group: Group, ids: readonly number[]): Buffer {
+  const key = ids.join(",");
+  return remember(group, key, () => {
+    const { head } = group.serializer.fanOut(group.topic, "postgres_changes");
+    return `${head}{"ids":[${key}],"data":`;
+  });
+}
+
+/** A legacy frame's event is the kind of change, its payload the data itself. */
+const legacyHead = (group: Group, event: string): Buffer =>
+  remember(group, event, () => group.serializer.fanOut(group.topic, event).head);
+
+function remember(group: Group, key: string, make: () => string): Buffer {
+  const known = group.heads.get(key);
+  if (known !== undefined) return known;
+  const head = Buffer.from(make());
+  group.heads.set(key, head);
+  return head;
+}
+
+const tailOf = (group: Group): Buffer =>
+  remember(group, "tail", () => {
+    const { tail } = group.serializer.fanOut(group.topic, "");
+    return group.dialect === "current" ? `}${tail}` : tail;
+  });

@@ -1,0 +1,82 @@
+import type { ChangeKind } from "@walcast/change-log";
+import type { Serializer } from "@walcast/protocol";
+import { SubscriptionIndex, type Subscription } from "@walcast/subscriptions";
+import type { Binding } from "./binding.ts";
+
+/** What makes channels get byte-identical frames. */
+export interface Audience {
+  readonly topic: string;
+  readonly serializer: Serializer;
+  readonly dialect: "current" | "legacy";
+  readonly bindings: readonly Binding[];
+}
+
+/**
+ * All local channels of one audience. It is a topic of the WebSocket server: one frame is built, and the server's own code
+ * publishes it to all members. The cost of a change grows with groups, not with clients.
+ */
+export interface Group extends Audience {
+  /** The native topic its members' sockets are subscribed to. */
+  readonly name: string;
+  members: number;
+  readonly subscriptions: readonly Subscription<Group>[];
+  /** The bytes before a change's data, by what they depend on: the event or the matching ids. Filled by fan-out. */
+  readonly heads: Map<string, Buffer>;
+}
+
+/** The groups that exist on this gateway, and the index that finds them. */
+export class Groups {
+  readonly index = new SubscriptionIndex<Group>();
+  readonly #byKey = new Map<string, Group>();
+  #created = 0;
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  /** One more member. The caller subscribes its socket to `name`. */
+  enter(audience: Audience): Group {
+    const key = keyOf(audience);
+    const group = this.#byKey.get(key) ?? this.#create(key, audience);
+    group.members++;
+    return group;
+  }
+
+  leave(group: Group): void {
+    if (--group.members > 0) return;
+    this.#byKey.delete(keyOf(group));
+    for (const subscription of group.subscriptions) this.index.remove(subscription);
+  }
+
+  #create(key: string, audience: Audience): Group {
+    const subscriptions: Subscription<Group>[] = [];
+    const group: Group = { ...audience, name: `g${++this.#created}`, members: 0, subscriptions, heads: new Map() };
+    for (const { id, kinds, schema, table, filter } of distinct(audience.bindings)) {
+      subscriptions.push({ group, id, kinds, schema, table, filter });
+    }
+    this.#byKey.set(key, group);
+    for (const subscription of subscriptions) this.index.add(subscription);
+    return group;
+  }
+}
+
+/** Equal requests have equal ids, which a frame lists once. */
+const distinct = (bindings: readonly Binding[]): Binding[] => [
+  ...new Map(bindings.map((binding) => [binding.id, binding])).values(),
+];
+
+const keyOf = ({ topic, serializer, dialect, bindings }: Audience): string =>
+  JSON.stringify([
+    topic,
+    serializer.vsn,
+    dialect,
+    bindings.map(({ id, event, schema, table, filter }) => [id, event, schema, table, filter]),
+  ]);
+
+/** The name of a change on the wire. */
+export const eventNames: Readonly<Record<ChangeKind, string>> = {
+  insert: "INSERT",
+  update: "UPDATE",
+  delete: "DELETE",
+  truncate: "TRUNCATE",
+};

@@ -1,0 +1,32 @@
+import { NatsChangeLog } from "@walcast/change-log";
+import { orExit } from "@walcast/config";
+import { backoff, runUntilSignal } from "@walcast/lifecycle";
+import { databaseOf } from "@walcast/postgres";
+import { createLogger, describeError, Health, Registry } from "@walcast/telemetry";
+import { startGateway } from "./compose.ts";
+import { readConfig } from "./config.ts";
+
+const config = orExit(readConfig);
+const log = createLogger("gateway", { level: config.LOG_LEVEL, format: config.LOG_FORMAT });
+try {
+  const gateway = await startGateway({
+    config,
+    host: config.HOST ?? "0.0.0.0",
+    drainWindowMs: config.DRAIN_MS,
+    database: databaseOf(config),
+    openChangeLog: () =>
+      NatsChangeLog.connect({
+        url: config.NATS_URL?.reveal() ?? "",
+        name: "walcast gateway",
+        source: config.SOURCE_NAME,
+        backoff,
+      }),
+    log,
+    health: new Health(),
+    registry: new Registry(),
+  });
+  await runUntilSignal([gateway], { log, drainMs: config.DRAIN_MS + 5_000 });
+} catch (error) {
+  log.fatal(describeError(error), "cannot start");
+  process.exitCode = 1;
+}

@@ -1,0 +1,208 @@
+import { upgradeRefusal, type TokenVerifier } from "@walcast/authz";
+import { CloseCode, negotiateSerializer, type Serializer } from "@walcast/protocol";
+import { describeError, type Health, type Logger, type Registry } from "@walcast/telemetry";
+import {
+  App,
+  us_listen_socket_close,
+  type HttpRequest,
+  type HttpResponse,
+  type TemplatedApp,
+  type us_listen_socket,
+  type us_socket_context_t,
+  type WebSocket,
+} from "uWebSockets.js";
+import type { ClientConfig } from "../config.ts";
+import type { ClientSocket, Connection } from "../connection.ts";
+import { ListenError } from "../errors.ts";
+import type { GatewayMetrics } from "../metrics.ts";
+import { addHttpRoutes } from "./http-routes.ts";
+
+export interface ServerOptions {
+  readonly config: ClientConfig;
+  readonly host: string;
+  readonly verifyToken: TokenVerifier | undefined;
+  readonly health: Health;
+  readonly registry: Registry;
+  readonly metrics: GatewayMetrics;
+  readonly log: Logger;
+  readonly connect: (client: { socket: ClientSocket; serializer: Serializer; token: string }) => Connection;
+}
+
+interface SocketData {
+  readonly serializer: Serializer;
+  readonly token: string;
+  connection?: Connection;
+}
+
+/** Frames up to here are read, so that one beyond the configured limit can be refused with a code instead of a cut. */
+const readLimitBytes = 16 * 1024 * 1024 + 1024;
+/** uSockets: do not share the port with another process. */
+const exclusivePort = 1;
+const sweepEveryMs = 5_000;
+
+/** The WebSocket server: translates between uWebSockets.js and connections, and nothing else. */
+export class Server {
+  readonly #options: ServerOptions;
+  readonly #app: TemplatedApp;
+  readonly #connections = new Set<Connection>();
+  #listenSocket: us_listen_socket | undefined;
+  #sweep: NodeJS.Timeout | undefined;
+  #isDraining = false;
+
+  constructor(options: ServerOptions) {
+    this.#options = options;
+    this.#app = App();
+    for (const path of ["/socket/websocket", "/realtime/v1/websocket"]) this.#addWebSocket(path);
+    addHttpRoutes(this.#app, { ...options, isDraining: () => this.#isDraining });
+  }
+
+  get connections(): ReadonlySet<Connection> {
+    return this.#connections;
+  }
+
+  publish = (name: string, frame: Buffer): void => {
+    this.#app.publish(name, frame, false);
+  };
+
+  /** Throws ListenError. */
+  async listen(): Promise<void> {
+    const { host, config } = this.#options;
+    await new Promise<void>((resolve, reject) => {
+      const onListen = (socket: us_listen_socket | false): void => {
+        if (socket === false) return reject(new ListenError(host, config.PORT));
+        this.#listenSocket = socket;
+        return resolve();
+      };
+      // The types do not know it, the library does: host, port, options, callback.
+      const listen = this.#app.listen.bind(this.#app) as unknown as (
+        host: string,
+        port: number,
+        options: number,
+        callback: typeof onListen,
+      ) => void;
+      listen(host, config.PORT, exclusivePort, onListen);
+    });
+    this.#sweep = setInterval(() => this.#closeIdle(), sweepEveryMs);
+  }
+
+  /** Closes all connections, spread over `windowMs` so that they do not all return to the next gateway at once. */
+  async drain(windowMs: number): Promise<void> {
+    if (this.#isDraining) return;
+    this.#isDraining = true;
+    const connections = [...this.#connections];
+    const perTick = Math.max(1, Math.ceil(connections.length / Math.max(1, windowMs / 50)));
+    for (let i = 0; i < connections.length; i += perTick) {
+      for (const connection of connections.slice(i, i + perTick)) connection.drain();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#sweep);
+    if (this.#listenSocket !== undefined) us_listen_socket_close(this.#listenSocket);
+    this.#listenSocket = undefined;
+    this.#app.close();
+  }
+
+  #closeIdle(): void {
+    const deadline = Date.now() - this.#options.config.IDLE_TIMEOUT_MS;
+    for (const connection of this.#connections) {
+      if (connection.lastHeardMs < deadline) connection.end(CloseCode.Idle, "idle");
+    }
+  }
+
+  #addWebSocket(path: string): void {
+    const { config, metrics } = this.#options;
+    this.#app.ws<SocketData>(path, {
+      idleTimeout: 0, // ours answers with a close code
+      sendPingsAutomatically: false,
+      maxPayloadLength: readLimitBytes,
+      maxBackpressure: config.OUTBOX_LIMIT_BYTES,
+      closeOnBackpressureLimit: true,
+      upgrade: (response, request, context) => void this.#upgrade(response, request, context),
+      open: (socket) => this.#open(socket),
+      message: (socket, message, isBinary) => this.#message(socket, message, isBinary),
+      close: (socket) => {
+        const { connection } = socket.getUserData();
+        if (connection === undefined) return;
+        this.#connections.delete(connection);
+        metrics.connections.dec();
+        connection.closed();
+      },
+      dropped: () => metrics.slowConsumers.inc(),
+    });
+  }
+
+  async #upgrade(response: HttpResponse, request: HttpRequest, context: us_socket_context_t): Promise<void> {
+    // All of the request is read here: it is gone after the first await.
+    const headers = {
+      key: request.getHeader("sec-websocket-key"),
+      protocol: request.getHeader("sec-websocket-protocol"),
+      extensions: request.getHeader("sec-websocket-extensions"),
+    };
+    const given = request.getHeader("x-api-key") || request.getQuery("apikey") || request.getQuery("token");
+    const token = given === undefined || given === "" ? undefined : given;
+    const serializer = negotiateSerializer(request.getQuery("vsn"));
+    let isAborted = false;
+    response.onAborted(() => (isAborted = true));
+    const refusal =
+      serializer === undefined ? { status: "403 Forbidden", text: undefined } : await this.#refusal(token);
+    if (isAborted) return;
+    response.cork(() => {
+      if (refusal !== undefined) {
+        this.#options.metrics.refusals.inc({ reason: refusal.text ?? "vsn" });
+        response.writeStatus(refusal.status);
+        if (refusal.text === undefined) response.end();
+        else {
+          response
+            .writeHeader("content-type", "application/json; charset=utf-8")
+            .end(JSON.stringify({ error: refusal.text }));
+        }
+      } else if (serializer !== undefined) {
+        const data: SocketData = { serializer, token: token ?? "" };
+        response.upgrade(data, headers.key, headers.protocol, headers.extensions, context);
+      }
+    });
+  }
+
+  /** Why the upgrade is refused, if it is (protocol.md 1.3). */
+  async #refusal(token: string | undefined): Promise<{ status: string; text: string } | undefined> {
+    const { verifyToken, log } = this.#options;
+    if (this.#isDraining) return { status: "503 Service Unavailable", text: "Server is shutting down" };
+    if (verifyToken === undefined) return undefined;
+    if (token === undefined) return { status: "401 Unauthorized", text: "API key is missing" };
+    try {
+      const verdict = await verifyToken(token);
+      return verdict.tag === "valid" ? undefined : upgradeRefusal(verdict);
+    } catch (error) {
+      log.error(describeError(error), "verifying a token failed");
+      return { status: "500 Internal Server Error", text: "Error connecting to Realtime" };
+    }
+  }
+
+  #open(socket: WebSocket<SocketData>): void {
+    const data = socket.getUserData();
+    const connection = this.#options.connect({
+      serializer: data.serializer,
+      token: data.token,
+      socket: {
+        send: (frame) => void socket.send(frame),
+        subscribe: (name) => void socket.subscribe(name),
+        unsubscribe: (name) => void socket.unsubscribe(name),
+        end: (code, reason) => socket.end(code, reason),
+      },
+    });
+    data.connection = connection;
+    this.#connections.add(connection);
+    this.#options.metrics.connections.inc();
+  }
+
+  #message(socket: WebSocket<SocketData>, message: ArrayBuffer, isBinary: boolean): void {
+    const { connection } = socket.getUserData();
+    if (connection === undefined) return;
+    if (message.byteLength > this.#options.config.MAX_FRAME_BYTES) {
+      connection.end(CloseCode.TooBig, `frame above ${this.#options.config.MAX_FRAME_BYTES} bytes`);
+    } else if (isBinary) connection.malformed();
+    else connection.receive(Buffer.from(message).toString("utf8")); // the bytes are gone when this returns
+  }
+}
