@@ -41,10 +41,10 @@ export class MemoryChangeLog implements ChangeLog {
       if (this.#writer !== writer) throw new AppendRefusedError("in memory");
       await act();
     };
-    const log = this;
+    const epoch = (): number => this.#epoch;
     return Promise.resolve({
       get epoch() {
-        return log.#epoch;
+        return epoch();
       },
       last: this.#last,
       syncIntervalMs: 0,

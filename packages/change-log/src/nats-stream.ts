@@ -40,14 +40,13 @@ export async function ensureStream(jsm: JetStreamManager, settings: StreamSettin
     return await jsm.streams.add({
       name,
       subjects,
-      description: "walcast change log",
+      description: describeEpoch(1),
       storage: StorageType.File,
       retention: RetentionPolicy.Limits,
       discard: DiscardPolicy.Old,
       max_age: nanos(settings.retentionMs),
       max_bytes: settings.retentionBytes,
       num_replicas: settings.replicas,
-      metadata: { [epochKey]: "1" },
     });
   }
   const { config } = info;
@@ -67,14 +66,14 @@ export async function ensureStream(jsm: JetStreamManager, settings: StreamSettin
   return info;
 }
 
-const epochKey = "walcast-epoch";
+// The epoch stands in the stream's description: stream metadata, its natural place, needs nats-server 2.10.
+const describeEpoch = (epoch: number): string => `walcast change log, epoch ${epoch}`;
 
-/** Servers before 2.10 keep no stream metadata: their epoch is read from the last batch, and is 1 before the first. */
-export const epochOf = (info: StreamInfo): number => Number(info.config.metadata?.[epochKey] ?? 1);
+export const epochOf = (info: StreamInfo): number => Number(/epoch (\d+)$/.exec(info.config.description ?? "")?.[1] ?? 1);
 
 export async function storeEpoch(jsm: JetStreamManager, name: string, epoch: number): Promise<void> {
   const { config } = await jsm.streams.info(name);
-  await jsm.streams.update(name, { ...config, metadata: { ...config.metadata, [epochKey]: String(epoch) } });
+  await jsm.streams.update(name, { ...config, description: describeEpoch(epoch) });
 }
 
 /** Room for headers and the batch's own first lines beside its changes. */

@@ -2,7 +2,7 @@ import { jetstreamManager, type JetStreamClient, type JetStreamManager, type Str
 import type { NatsConnection } from "@nats-io/nats-core";
 import { formatPosition, type Position } from "@walcast/model";
 import { encodeBatch, tryDecodeHeader, type Batch } from "./batch.ts";
-import { AppendRefusedError, ChangeLogUnavailableError } from "./errors.ts";
+import { AppendRefusedError, ChangeLogMisfitError, ChangeLogUnavailableError } from "./errors.ts";
 import { partOf, splitParts } from "./nats-parts.ts";
 import {
   ensureStream,
@@ -61,12 +61,17 @@ export class NatsWriter implements ChangeLogWriter {
     this.batchBytesLimit = Math.min(from.settings.batchBytes, from.partBytes);
   }
 
-  /** Creates or checks the stream and finds its end. */
+  /** Creates or checks the stream and finds its end. Throws ChangeLogUnavailableError and ChangeLogMisfitError. */
   static async open(nc: NatsConnection, settings: NatsWriterSettings): Promise<NatsWriter> {
-    const jsm = await jetstreamManager(nc, { checkAPI: false });
-    const info = await ensureStream(jsm, settings);
-    const end = await findEnd(jsm, info);
-    return new NatsWriter({ js: jsm.jetstream(), jsm, settings, partBytes: partBytesLimit(nc), end });
+    const partBytes = partBytesLimit(nc);
+    try {
+      const jsm = await jetstreamManager(nc, { checkAPI: false });
+      const end = await findEnd(jsm, await ensureStream(jsm, settings));
+      return new NatsWriter({ js: jsm.jetstream(), jsm, settings, partBytes, end });
+    } catch (error) {
+      if (error instanceof ChangeLogMisfitError) throw error;
+      throw new ChangeLogUnavailableError(`cannot open stream ${streamName(settings.source)}`, { cause: error });
+    }
   }
 
   get epoch(): number {
@@ -132,11 +137,10 @@ interface LogEnd {
 async function findEnd(jsm: JetStreamManager, info: StreamInfo): Promise<LogEnd> {
   const { first_seq: firstSequence, last_seq: sequence, messages } = info.state;
   let last: Position | undefined;
-  let skipTo = sequence;
-  for (let at = sequence; messages > 0 && at >= firstSequence && last === undefined; at = skipTo) {
+  const lowest = messages > 0 ? firstSequence : sequence + 1;
+  for (let at = sequence; at >= lowest && last === undefined; at--) {
     const message = await jsm.streams.getMessage(info.config.name, { seq: at });
     const part = partOf(message?.header);
-    skipTo = at - 1;
     if (message === null || part.index !== part.count) continue;
     // A complete batch's header is in its first part, which stands count - 1 messages before the last.
     const head =

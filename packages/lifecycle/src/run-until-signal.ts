@@ -33,7 +33,7 @@ export async function runUntilSignal(services: readonly Service[], { log, drainM
     stop.abort();
     await ended;
   }
-  clearTimeout(deadline);
+  deadline.unref(); // stopped in time: the process may end; if something still holds it, the deadline ends it
 }
 
 async function keepRunning(service: Service, signal: AbortSignal, log: Logger): Promise<void> {

@@ -23,6 +23,11 @@ export class Health {
     else this.#problems.set(part, { part, ...describeError(error) });
   }
 
+  /** The part has not worked yet. */
+  starting(part: string): void {
+    this.#problems.set(part, { part, code: "STARTING", message: "not connected yet", cause: undefined });
+  }
+
   /** Something to show beside the state, such as a role or a position. */
   fact(name: string, read: () => unknown): void {
     this.#facts.set(name, read);

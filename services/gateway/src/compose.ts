@@ -40,11 +40,21 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
   const catalog = createPublicationCatalog(parts.database, { publications: config.PUBLICATIONS });
   const subscriber = new Subscriber({ groups, catalog, reading: () => gateway.reading() });
   const server = new Server({
-    ...{ config, host: parts.host, verifyToken, health, registry, metrics, log },
+    config,
+    host: parts.host,
+    verifyToken,
+    health,
+    registry,
+    metrics,
+    log,
     connect: (client) => new Connection({ ...client, verifyToken, groups, subscriber, metrics, log }),
   });
   const gateway = new Gateway({
-    ...{ openChangeLog: parts.openChangeLog, groups, health, metrics, log },
+    openChangeLog: parts.openChangeLog,
+    groups,
+    health,
+    metrics,
+    log,
     publish: server.publish,
     connections: () => server.connections,
   });

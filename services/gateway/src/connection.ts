@@ -1,4 +1,4 @@
-import { joinRefusal, shutdownReason, type Claims, type TokenVerifier } from "@walcast/authz";
+import { joinRefusal, shutdownReason, type Claims, type TokenVerdict, type TokenVerifier } from "@walcast/authz";
 import {
   CloseCode,
   isObject,
@@ -90,7 +90,7 @@ export class Connection implements SubscribingConnection {
   closed(): void {
     this.#isClosed = true;
     this.#backlog = [];
-    for (const channel of [...this.#channels.values()]) this.#remove(channel);
+    this.#channels.forEach((channel) => this.#remove(channel));
   }
 
   end(code: number, reason: string): void {
@@ -255,12 +255,14 @@ export class Connection implements SubscribingConnection {
     const { verifyToken } = this.#options;
     const token = isObject(payload) ? payload["access_token"] : undefined;
     if (verifyToken === undefined || typeof token !== "string" || token.startsWith("sb_")) return undefined;
-    return verifyToken(token).then((verdict) => {
-      if (channel.ended.signal.aborted) return;
-      if (verdict.tag === "valid") this.#watchExpiry(channel, verdict.claims);
-      else if (channel.dialect === "legacy") this.#end(channel, "phx_error"); // 1.x clients come back with a new token
-      else this.#shutdown(channel, shutdownReason(verdict));
-    });
+    return verifyToken(token).then((verdict) => this.#applyToken(channel, verdict));
+  }
+
+  #applyToken(channel: Channel, verdict: TokenVerdict): void {
+    if (channel.ended.signal.aborted) return;
+    if (verdict.tag === "valid") this.#watchExpiry(channel, verdict.claims);
+    else if (channel.dialect === "legacy") this.#end(channel, "phx_error"); // 1.x clients come back with a new token
+    else this.#shutdown(channel, shutdownReason(verdict));
   }
 
   #watchExpiry(channel: Channel, claims: Claims): void {

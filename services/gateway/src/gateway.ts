@@ -38,6 +38,7 @@ export class Gateway implements Service {
 
   constructor(options: GatewayOptions) {
     this.#options = options;
+    options.health.starting("change log");
     options.health.fact("position", () => (this.#last === undefined ? null : formatPosition(this.#last)));
   }
 
@@ -77,6 +78,7 @@ export class Gateway implements Service {
     const from = this.#last === undefined ? "now" : { after: this.#last };
     const reading = await changeLog.read({ from, signal, onTrouble });
     this.#last = reading.start;
+    health.set("change log", undefined);
     this.#pinned.resolve();
     log.info({ position: this.#last === undefined ? null : formatPosition(this.#last) }, "reading the log");
     return reading;

@@ -19,7 +19,8 @@ try {
         url: config.NATS_URL?.reveal() ?? "",
         name: "walcast gateway",
         source: config.SOURCE_NAME,
-        backoff,
+        // Short: a gateway that starts before the first ingester waits for the stream to be made.
+        backoff: (failures, signal) => backoff(failures, signal, { maxMs: 2_000 }),
       }),
     log,
     health: new Health(),

@@ -19,7 +19,8 @@ import { PublishWindow } from "./publish-window.ts";
 export interface IngesterOptions {
   readonly config: ReplicationConfig;
   readonly database: Database;
-  readonly changeLog: ChangeLog;
+  /** Called by each run; closed at its end. */
+  readonly openChangeLog: () => Promise<ChangeLog>;
   readonly log: Logger;
   readonly health: Health;
   readonly metrics: IngesterMetrics;
@@ -46,10 +47,27 @@ export class Ingester implements Service {
 
   constructor(options: IngesterOptions) {
     this.#options = options;
+    options.health.starting("replication");
+    options.health.starting("change log");
     options.health.fact("role", () => this.#role);
   }
 
   async run(signal: AbortSignal): Promise<void> {
+    const { openChangeLog, health } = this.#options;
+    const changeLog = await openChangeLog().catch((error: unknown) => {
+      health.set("change log", error);
+      throw error;
+    });
+    health.set("change log", undefined);
+    try {
+      await this.#takeTurns(changeLog, signal);
+    } finally {
+      await changeLog.close();
+    }
+  }
+
+  /** Standby, leader, and again, until the signal fires. */
+  async #takeTurns(changeLog: ChangeLog, signal: AbortSignal): Promise<void> {
     const { database, config, log, health } = this.#options;
     for (let failures = 0; !signal.aborted;) {
       let lock: LeaderLock | undefined;
@@ -57,16 +75,16 @@ export class Ingester implements Service {
         const onStandby = (): void => {
           if (this.#role !== "standby") log.info({ slot: config.SLOT_NAME }, "standby: another ingester leads");
           this.#setRole("standby");
-          health.set("postgres", undefined);
+          health.set("replication", undefined);
           failures = 0;
         };
         lock = await acquireLeaderLock({ database, slot: config.SLOT_NAME, signal, onStandby });
         if (lock === undefined) return;
-        await this.#lead(lock, signal, () => (failures = 0));
+        await this.#lead({ changeLog, lock, signal, onProgress: () => (failures = 0) });
       } catch (error) {
         if (signal.aborted) return;
         failures++;
-        health.set("postgres", error);
+        health.set("replication", error);
         // A slot that the former leader's walsender still holds is free in a moment: not yet worth a warning.
         const level = failures <= 3 && error instanceof SlotBusyError ? "info" : "error";
         log[level](describeError(error), "ingesting was interrupted and is tried again");
@@ -78,8 +96,14 @@ export class Ingester implements Service {
     }
   }
 
-  async #lead(lock: LeaderLock, signal: AbortSignal, onProgress: () => void): Promise<void> {
-    const { changeLog, config, database, log, health, metrics } = this.#options;
+  async #lead(turn: {
+    readonly changeLog: ChangeLog;
+    readonly lock: LeaderLock;
+    readonly signal: AbortSignal;
+    readonly onProgress: () => void;
+  }): Promise<void> {
+    const { changeLog, lock, signal, onProgress } = turn;
+    const { config, database, log, health, metrics } = this.#options;
     this.#setRole("leader");
     const ended = new AbortController();
     const leading = AbortSignal.any([signal, lock.lost, ended.signal]);
@@ -105,7 +129,7 @@ export class Ingester implements Service {
         },
         "leader: replication started",
       );
-      health.set("postgres", undefined);
+      health.set("replication", undefined);
       health.fact("publishedLsn", () => formatLsn(acknowledger.publishedLsn));
       onProgress();
       const inspecting = this.#inspect(lock, leading).catch((error: unknown) => ended.abort(error));

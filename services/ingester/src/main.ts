@@ -1,6 +1,6 @@
 import { NatsChangeLog } from "@walcast/change-log";
 import { orExit } from "@walcast/config";
-import { backoff, runUntilSignal, type Service } from "@walcast/lifecycle";
+import { backoff, runUntilSignal } from "@walcast/lifecycle";
 import { databaseOf } from "@walcast/postgres";
 import { createLogger, Health, Registry, startHealthServer } from "@walcast/telemetry";
 import { readConfig } from "./config.ts";
@@ -14,11 +14,14 @@ const registry = new Registry();
 const metrics = createMetrics(registry);
 const server = await startHealthServer({ port: config.INGESTER_PORT, host: config.INGESTER_HOST, health, registry });
 
-/** Connecting to NATS is part of running: a server that is not there yet is waited for. */
-const ingester: Service = {
-  name: "ingester",
-  async run(signal) {
-    const changeLog = await NatsChangeLog.connect({
+const ingester = new Ingester({
+  config,
+  database: databaseOf(config),
+  log,
+  health,
+  metrics,
+  openChangeLog: () =>
+    NatsChangeLog.connect({
       url: config.NATS_URL?.reveal() ?? "",
       name: "walcast ingester",
       source: config.SOURCE_NAME,
@@ -31,19 +34,8 @@ const ingester: Service = {
         syncIntervalMs: config.NATS_SYNC_INTERVAL_MS,
         ackTimeoutMs: config.NATS_ACK_TIMEOUT_MS,
       },
-    }).catch((error: unknown) => {
-      health.set("change log", error);
-      throw error;
-    });
-    health.set("change log", undefined);
-    try {
-      await new Ingester({ config, database: databaseOf(config), changeLog, log, health, metrics }).run(signal);
-    } finally {
-      await changeLog.close();
-    }
-  },
-};
-
+    }),
+});
 await runUntilSignal([ingester], { log, drainMs: config.DRAIN_MS });
 server.close();
 server.closeAllConnections();

@@ -43,11 +43,17 @@ try {
   const health = new Health();
   const registry = new Registry();
   const changeLog = new MemoryChangeLog({ batchBytesLimit: config.BATCH_BYTES });
-  const ingester = new Ingester({ config, database, changeLog, log, health, metrics: createMetrics(registry) });
+  const openChangeLog = (): Promise<MemoryChangeLog> => Promise.resolve(changeLog);
+  const ingester = new Ingester({ config, database, openChangeLog, log, health, metrics: createMetrics(registry) });
   const gateway = await startGateway({
-    ...{ config, host, database, log, health, registry },
+    config,
+    host,
+    database,
+    log,
+    health,
+    registry,
     drainWindowMs: Math.min(500, config.DRAIN_MS / 2),
-    openChangeLog: () => Promise.resolve(changeLog),
+    openChangeLog,
   });
   const demo = embedded === undefined ? undefined : { databaseUrl: embedded.url, dataDir };
   process.stdout.write(`${banner({ host, port: config.PORT, isOpen: !config.SECURE_CHANNELS, demo })}\n`);

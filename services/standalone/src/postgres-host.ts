@@ -8,7 +8,6 @@ import type { HostMessage, HostRequest } from "./embedded-database.ts";
 // its services while the database still runs. When the parent is gone, however it went, the channel closes and PostgreSQL
 // is stopped: nothing stays behind.
 
-const say = (message: HostMessage): void => void process.send?.(message);
 let postgres: EmbeddedPostgres | undefined;
 let lastLines: string[] = [];
 
@@ -16,16 +15,21 @@ async function start({ dataDir, port, password }: HostRequest): Promise<void> {
   const databaseDir = join(dataDir, "postgres");
   await stopLeftover(databaseDir);
   postgres = new EmbeddedPostgres({
-    ...{ databaseDir, port, password, user: "postgres", persistent: true, authMethod: "scram-sha-256" },
+    databaseDir,
+    port,
+    password,
+    user: "postgres",
+    persistent: true,
+    authMethod: "scram-sha-256",
     createPostgresUser: process.getuid?.() === 0,
     initdbFlags: ["--encoding=UTF8"],
     postgresFlags: ["-c", "wal_level=logical", "-c", "listen_addresses=127.0.0.1", "-c", "max_slot_wal_keep_size=1GB"],
-    onLog: (line) => (lastLines = [...lastLines, String(line).trim()].slice(-20)),
+    onLog: (line) => (lastLines = [...lastLines, line.trim()].slice(-20)),
     onError: (line) => (lastLines = [...lastLines, String(line).trim()].slice(-20)),
   });
   if (!existsSync(join(databaseDir, "PG_VERSION"))) await postgres.initialise();
   await postgres.start();
-  say({ tag: "ready" });
+  process.send?.({ tag: "ready" } satisfies HostMessage);
 }
 
 process.on("disconnect", () => {
@@ -34,6 +38,7 @@ process.on("disconnect", () => {
 process.once("message", (request: HostRequest) => {
   start(request).catch((error: unknown) => {
     const detail = lastLines.filter(Boolean).join("\n");
-    say({ tag: "failed", message: error instanceof Error ? `${error.message}\n${detail}` : detail });
+    const message = error instanceof Error ? `${error.message}\n${detail}` : detail;
+    process.send?.({ tag: "failed", message } satisfies HostMessage, () => process.exit(1));
   });
 });

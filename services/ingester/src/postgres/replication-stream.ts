@@ -88,8 +88,13 @@ export class ReplicationStream {
   /** Resolves when the server streams. Throws DatabaseUnavailableError and the errors of `explain`. */
   static async start(options: ReplicationStreamOptions): Promise<ReplicationStream> {
     const stream = new ReplicationStream(options);
-    await stream.#start();
-    return stream;
+    try {
+      await stream.#start();
+      return stream;
+    } catch (error) {
+      await stream.stop();
+      throw error;
+    }
   }
 
   async #start(): Promise<void> {

@@ -1,0 +1,164 @@
+import { fileURLToPath } from "node:url";
+import {
+  createDatabase,
+  freePort,
+  spawnService,
+  waitUntil,
+  type LineProcess,
+  type TestDatabase,
+} from "@walcast/testkit";
+import { Client } from "pg";
+
+const serviceEntry = (service: string): string =>
+  fileURLToPath(new URL(`../../../services/${service}/src/main.ts`, import.meta.url));
+
+export interface ClusterOptions {
+  /** A server of its own database for this cluster is made on it. */
+  readonly postgresUrl: string;
+  readonly natsUrl: string;
+  readonly ingesters?: number;
+  readonly gateways?: number;
+  /** Added to, or in place of, what the services get. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Run in the database before the services start; the publication is made for all tables unless this makes it. */
+  readonly schema?: string;
+}
+
+export interface RunningService {
+  readonly process: LineProcess;
+  readonly port: number;
+  /** What `/healthz` says, whatever its status. */
+  health(): Promise<{ readonly status: string; readonly role?: string; readonly problems: readonly Problem[] }>;
+}
+
+export interface Problem {
+  readonly part: string;
+  readonly code: string;
+  readonly message: string;
+  readonly cause?: string;
+}
+
+/** Ingesters and gateways as processes of their own, on a database and a change log of their own. */
+export interface Cluster {
+  readonly database: TestDatabase;
+  readonly sql: Client;
+  readonly ingesters: readonly RunningService[];
+  readonly gateways: readonly RunningService[];
+  /** Endpoint of the first gateway, as clients are given it. */
+  readonly url: string;
+  addIngester(env?: Readonly<Record<string, string>>): Promise<RunningService>;
+  addGateway(env?: Readonly<Record<string, string>>): Promise<RunningService>;
+  stop(): Promise<void>;
+}
+
+export async function startCluster(options: ClusterOptions): Promise<Cluster> {
+  const database = await createDatabase(options.postgresUrl);
+  const sql = new Client({ connectionString: database.url });
+  sql.on("error", () => undefined); // tests restart the server under it
+  await sql.connect();
+  await sql.query(options.schema ?? "CREATE PUBLICATION supabase_realtime FOR ALL TABLES");
+  const ingesters: RunningService[] = [];
+  const gateways: RunningService[] = [];
+  const common = {
+    DATABASE_URL: database.url,
+    NATS_URL: options.natsUrl,
+    SOURCE_NAME: database.name,
+    SLOT_NAME: database.name,
+    NATS_SYNC_INTERVAL_MS: "0",
+    DRAIN_MS: "500",
+    SECURE_CHANNELS: "false",
+    ...options.env,
+  };
+  const add = async (
+    service: "ingester" | "gateway",
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<RunningService> => {
+    const list = service === "ingester" ? ingesters : gateways;
+    const running = await startService({
+      service,
+      name: `${service} ${list.length + 1}`,
+      env: { ...common, ...env },
+    });
+    list.push(running);
+    return running;
+  };
+  const cluster: Cluster = {
+    database,
+    sql,
+    ingesters,
+    gateways,
+    get url() {
+      return `ws://127.0.0.1:${gateways[0]?.port}/socket`;
+    },
+    addIngester: (env) => add("ingester", env),
+    addGateway: (env) => add("gateway", env),
+    async stop() {
+      await Promise.all([...gateways, ...ingesters].map(({ process }) => process.stop()));
+      await sql.end().catch(() => undefined);
+      await database.drop();
+    },
+  };
+  for (let i = 0; i < (options.ingesters ?? 1); i++) await cluster.addIngester();
+  for (let i = 0; i < (options.gateways ?? 1); i++) await cluster.addGateway();
+  await Promise.all([...gateways, ...ingesters].map((service) => untilHealthy(service)));
+  return cluster;
+}
+
+async function startService(options: {
+  readonly service: "ingester" | "gateway";
+  readonly name: string;
+  readonly env: Readonly<Record<string, string>>;
+}): Promise<RunningService> {
+  const port = await freePort();
+  const ports = options.service === "ingester" ? { INGESTER_PORT: String(port) } : { PORT: String(port) };
+  const process = spawnService({
+    entry: serviceEntry(options.service),
+    env: { ...ports, ...options.env },
+    name: options.name,
+  });
+  return {
+    process,
+    port,
+    async health() {
+      const response = await fetch(`http://127.0.0.1:${port}/healthz`);
+      return (await response.json()) as Awaited<ReturnType<RunningService["health"]>>;
+    },
+  };
+}
+
+/** The service says it is well; a leader has come to lead. */
+export async function untilHealthy(service: RunningService): Promise<void> {
+  await waitUntil(
+    async () => {
+      if (!service.process.isRunning) return false;
+      const { status, role } = await service.health();
+      return status === "ok" && role !== "starting"; // a gateway has no role
+    },
+    { what: `${service.process.name} to be healthy`, timeoutMs: 20_000 },
+  ).catch((cause: unknown) => {
+    throw new Error(service.process.failure("did not become healthy").message, { cause });
+  });
+}
+
+/** The problem that a service reports with this code. */
+export async function untilProblem(service: RunningService, code: string): Promise<Problem> {
+  return await waitUntil(async () => (await service.health()).problems.find((problem) => problem.code === code), {
+    what: `${service.process.name} to report ${code}`,
+    timeoutMs: 20_000,
+  });
+}
+
+/** The ingester that leads now. */
+export async function untilLeader(ingesters: readonly RunningService[]): Promise<RunningService> {
+  return await waitUntil(
+    async () => {
+      for (const ingester of ingesters) {
+        if (!ingester.process.isRunning) continue;
+        const { role, status } = await ingester.health();
+        if (role === "leader" && status === "ok") return ingester;
+      }
+      return undefined;
+    },
+    { what: "an ingester to lead", timeoutMs: 20_000 },
+  );
+}
