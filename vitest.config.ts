@@ -7,6 +7,7 @@ const roots = "{packages,services,deploy}";
 const exclude = ["**/node_modules/**", "**/dist/**", "**/.toolchain/**"];
 const servers = ["pg", "nats", "redis"].map((server) => `${roots}/**/*.${server}.test.ts`);
 const e2e = [`${roots}/**/*.e2e.test.ts`];
+const browser = [`${roots}/**/*.browser.test.ts`];
 const globalSetup = ["packages/testkit/src/global-setup.ts"];
 
 export default defineConfig({
@@ -22,7 +23,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: [`${roots}/**/*.test.ts`],
-          exclude: [...exclude, ...servers, ...e2e],
+          exclude: [...exclude, ...servers, ...e2e, ...browser],
           maxWorkers: availableParallelism(),
         },
       },
@@ -50,6 +51,19 @@ export default defineConfig({
           // Alone and last: they measure time limits, and other tests would take the cores away.
           fileParallelism: false,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "browser",
+          include: browser,
+          exclude,
+          globalSetup,
+          testTimeout: 60_000,
+          hookTimeout: 300_000, // a missing Chromium is installed
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -24,11 +24,7 @@ describe("createTokenVerifier", () => {
     ["an expired one", () => sign({ ...good, exp: seconds - 7 }), { tag: "expired", secondsAgo: 7 }],
     ["one without role", () => sign({ exp: good.exp, iss: "me" }), { tag: "claimsMissing" }],
     ["one without exp", () => sign({ role: "anon", iss: "me" }), { tag: "claimsMissing" }],
-    [
-      "one with an exp that is no number",
-      () => sign({ ...good, exp: "soon" as unknown as number }),
-      { tag: "expirationInvalid" },
-    ],
+    ["one with an exp that is no number", () => sign({ ...good, exp: "soon" }), { tag: "expirationInvalid" }],
     ["another key's", () => sign(good, { key: "another" }), { tag: "signatureInvalid" }],
     ["one whose claim differs", () => sign({ ...good, iss: "you" }), { tag: "claimMismatch", claim: "iss" }],
     ["garbage", () => "garbage", { tag: "malformed" }],

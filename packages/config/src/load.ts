@@ -62,6 +62,6 @@ export function orExit<T>(read: () => T): T {
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     process.stderr.write(`${error.message}\n`);
-    process.exit(78);
+    return process.exit(78);
   }
 }

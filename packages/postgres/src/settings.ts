@@ -6,7 +6,7 @@ export const databaseSettings = {
   DB_HOST: optionalText("Host of the source database.", "localhost"),
   DB_PORT: integer("Port of the source database.", { default: 5432, min: 1, max: 65_535 }),
   DB_NAME: text("Name of the source database.", { default: "postgres" }),
-  DB_USER: text("Role to connect as; it needs REPLICATION (ingester) and SELECT on what is streamed.", {
+  DB_USER: text("Role to connect as; the ingester's needs REPLICATION.", {
     default: "postgres",
   }),
   DB_PASSWORD: secret("Password of the role.", { default: "postgres" }),

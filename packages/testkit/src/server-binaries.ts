@@ -3,14 +3,15 @@ import { accessSync, constants, existsSync, rmSync, writeFileSync } from "node:f
 import { delimiter, join } from "node:path";
 import { MissingServerError } from "./errors.ts";
 
-/** Debian names both packages after their binary. */
-export type ServerBinary = "nats-server" | "redis-server";
+/** Debian names the packages after their binary. */
+export type ServerBinary = "nats-server" | "redis-server" | "chromium";
 
 const POLICY = "/usr/sbin/policy-rc.d";
 const EXTRA_FOLDERS = ["/usr/local/bin", "/usr/sbin", "/usr/bin", "/opt/homebrew/bin"];
 const HOMEBREW_FORMULA: Readonly<Record<ServerBinary, string>> = {
   "nats-server": "nats-server",
   "redis-server": "redis",
+  chromium: "chromium",
 };
 
 /** The path of a server's binary; installs it when this machine lets us, and else says what to install. */

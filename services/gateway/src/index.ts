@@ -1,2 +1,2 @@
 export { startGateway, type GatewayParts } from "./compose.ts";
-export { clientSettings, type ClientConfig } from "./config.ts";
+export { clientSettings, gatewaySettings, type ClientConfig } from "./config.ts";

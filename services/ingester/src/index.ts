@@ -1,3 +1,3 @@
-export { changeLogSettings, replicationSettings, type ReplicationConfig } from "./config.ts";
+export { changeLogSettings, ingesterSettings, replicationSettings, type ReplicationConfig } from "./config.ts";
 export { Ingester, type IngesterOptions } from "./ingester.ts";
 export { createMetrics, type IngesterMetrics } from "./metrics.ts";

@@ -9,12 +9,17 @@ export interface PublicationCatalog {
   close(): Promise<void>;
 }
 
-/** `*` stands for every schema or every table: the first published table found will do. */
+/**
+ * `*` stands for every schema or every table: the first published table found will do. Names are joined, not cast to
+ * regclass, which would ask for USAGE on the schema.
+ */
 const columnsQuery = `
   WITH published AS (
-    SELECT (quote_ident(schemaname) || '.' || quote_ident(tablename))::regclass AS oid
-      FROM pg_publication_tables
-     WHERE pubname = ANY($1::text[]) AND ($2 = '*' OR schemaname = $2) AND ($3 = '*' OR tablename = $3)
+    SELECT c.oid
+      FROM pg_publication_tables t
+      JOIN pg_namespace n ON n.nspname = t.schemaname
+      JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+     WHERE t.pubname = ANY($1::text[]) AND ($2 = '*' OR t.schemaname = $2) AND ($3 = '*' OR t.tablename = $3)
      LIMIT 1
   )
   SELECT a.attname AS name, t.typname AS type, a.atttypid::int8 AS type_oid, a.atttypmod AS type_modifier,
