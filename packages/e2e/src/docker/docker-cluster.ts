@@ -1,0 +1,96 @@
+import { freePort, waitUntil } from "@walcast/testkit";
+import { docker, isHealthy, lines } from "./docker.ts";
+
+interface PublishedPort {
+  readonly host_ip?: string;
+  readonly published?: string;
+}
+
+/** The cluster of docker-compose.yml under a project name and on ports of its own: what else runs here is left alone. */
+export class DockerCluster {
+  readonly project: string;
+  readonly realtimeUrl: string;
+  readonly postgresUrl: string;
+  readonly boardUrl: string;
+  readonly #env: NodeJS.ProcessEnv;
+
+  private constructor(project: string, ports: { realtime: number; postgres: number; board: number }) {
+    this.project = project;
+    this.realtimeUrl = `ws://127.0.0.1:${ports.realtime}/socket`;
+    this.postgresUrl = `postgres://postgres:postgres@127.0.0.1:${ports.postgres}/postgres`;
+    this.boardUrl = `http://127.0.0.1:${ports.board}`;
+    this.#env = {
+      ...cleanEnvironment(),
+      WALCAST_PORT: String(ports.realtime),
+      POSTGRES_PORT: String(ports.postgres),
+      BOARD_PORT: String(ports.board),
+    };
+  }
+
+  static async create(project: string): Promise<DockerCluster> {
+    return new DockerCluster(project, {
+      realtime: await freePort(),
+      postgres: await freePort(),
+      board: await freePort(),
+    });
+  }
+
+  /** The ports that docker-compose.yml publishes when nothing is set. */
+  static async defaultPorts(): Promise<PublishedPort[]> {
+    const args = ["compose", "--env-file", "/dev/null", "--profile", "example", "config", "--format", "json"];
+    const { services } = JSON.parse(await docker(args, cleanEnvironment())) as {
+      services: Record<string, { ports?: PublishedPort[] }>;
+    };
+    return Object.values(services).flatMap((service) => service.ports ?? []);
+  }
+
+  /** Builds the images, and resolves when everything is healthy. */
+  async up(...args: readonly string[]): Promise<void> {
+    await this.#compose(["up", "--build", "--wait", "--detach", ...args]);
+  }
+
+  async down(): Promise<void> {
+    await this.#compose(["--profile", "example", "down", "--volumes", "--remove-orphans", "--rmi", "local"]);
+  }
+
+  /** Containers, volumes and networks that carry the project's name. */
+  async leftovers(): Promise<string[]> {
+    const filter = ["--filter", `label=com.docker.compose.project=${this.project}`, "--quiet"];
+    const found = await Promise.all([
+      docker(["ps", "--all", ...filter]),
+      docker(["volume", "ls", ...filter]),
+      docker(["network", "ls", ...filter]),
+    ]);
+    return found.flatMap(lines);
+  }
+
+  async containers(service: string): Promise<string[]> {
+    return lines(await this.#compose(["ps", "--quiet", service]));
+  }
+
+  logs(...services: readonly string[]): Promise<string> {
+    return this.#compose(["logs", "--no-log-prefix", "--no-color", ...services]);
+  }
+
+  /** Starts a stopped or killed container again. */
+  async start(container: string): Promise<void> {
+    await docker(["start", container]);
+    await waitUntil(() => isHealthy(container), {
+      what: `container ${container} to be healthy again`,
+      timeoutMs: 60_000,
+      intervalMs: 200,
+    });
+  }
+
+  #compose(args: readonly string[]): Promise<string> {
+    return docker(["compose", "--env-file", "/dev/null", "--project-name", this.project, ...args], this.#env);
+  }
+}
+
+/** Without what a developer may have set for a cluster of his own. */
+function cleanEnvironment(): NodeJS.ProcessEnv {
+  const settings = ["BIND_ADDRESS", "BOARD_PORT", "JWT_SECRET", "POSTGRES_PASSWORD", "POSTGRES_PORT"];
+  const others = ["REALTIME_APIKEY", "SECURE_CHANNELS", "WALCAST_PORT"];
+  const isOurs = (name: string): boolean => [...settings, ...others].includes(name) || name.startsWith("COMPOSE_");
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !isOurs(name)));
+}
