@@ -22,11 +22,11 @@ export interface Batch {
 //   {"walcast":1,"first":"1.0/16B3748.0","last":"1.0/16B3748.1","previous":null}
 //   {"oid":16385,"schema":"public","table":"todos","replicaIdentity":"d","columns":[…]}
 //   C <commit LSN> <commit time, microseconds since 1970> <xid> <index of the next change>      a transaction begins
-//   I {record}      U {record} {old record} [unchanged columns]      D {old record}      T
+//   I {record}      U {record} {old record} [unchanged columns]      D {old record}      T      M {message}
 //
 // with tabs between the parts. JSON text never holds a raw tab or newline, so a reader finds each record without parsing it.
 
-export type ChangeKind = "insert" | "update" | "delete" | "truncate";
+export type ChangeKind = "insert" | "update" | "delete" | "truncate" | "message";
 
 /** One change as the log holds it. Records are JSON text as bytes, views into the batch. */
 export interface LoggedChange {
@@ -34,7 +34,7 @@ export interface LoggedChange {
   readonly position: Position;
   readonly committedAtMicros: number;
   readonly xid: number;
-  /** The new row; undefined for delete and truncate. */
+  /** The new row, or a message as `{"prefix","transactional","content" (base64)}`; undefined for delete and truncate. */
   readonly record: Buffer | undefined;
   /** The old row or its identity; undefined for insert and truncate. */
   readonly oldRecord: Buffer | undefined;
@@ -58,6 +58,21 @@ export interface LoggedBatch {
   /** The changes in order, without those at or before `after`. */
   changes(after?: Position): Iterable<LoggedChange>;
 }
+
+const noRelation = { oid: 0, replicaIdentity: "n", columns: [] } as const;
+/** What pg_logical_emit_message's messages stand under. No table can be called so in the log: its subject differs. */
+export const messageRelation: Relation = { ...noRelation, schema: "$message", table: "$message" };
+/**
+ * A batch without changes. At the beginning of an epoch readers learn of the gap by it, without waiting for a change; at the
+ * log's last position it is a repeat to them, and only keeps former writers out.
+ */
+const markRelation: Relation = { ...noRelation, schema: "$mark", table: "$mark" };
+export const markBatch = (position: Position): Batch => ({
+  relation: markRelation,
+  first: position,
+  last: position,
+  lines: new Uint8Array(),
+});
 
 const newline = 0x0a;
 const tab = 0x09;
@@ -139,12 +154,13 @@ function lineEnd(buffer: Buffer, start: number): number {
 
 function parseHeader(buffer: Buffer): { header: BatchHeader; end: number } {
   const end = lineEnd(buffer, 0);
-  let fields: Partial<Record<string, unknown>>;
+  let fields: Partial<Record<string, unknown>> | null;
   try {
-    fields = JSON.parse(buffer.toString("utf8", 0, end)) as Partial<Record<string, unknown>>;
+    fields = JSON.parse(buffer.toString("utf8", 0, end)) as Partial<Record<string, unknown>> | null;
   } catch (cause) {
     throw new BatchFormatError("its header is not JSON", { cause });
   }
+  if (fields === null) throw new BatchFormatError("its header is null");
   if (fields["walcast"] !== 1)
     throw new BatchFormatError(`unknown format version ${JSON.stringify(fields["walcast"])}`);
   const position = (name: string): Position => {
@@ -177,6 +193,8 @@ function* readChanges(buffer: Buffer, start: number, epoch: number): Generator<L
       const [, lsnText = "", micros, xidText, indexText] = buffer.toString("latin1", at, end).split("\t");
       commitLsn = parseLsn(lsnText);
       [committedAtMicros, xid, index] = [Number(micros), Number(xidText), Number(indexText)];
+      if (!Number.isInteger(committedAtMicros + xid + index))
+        throw new BatchFormatError(`not a transaction at byte ${at}`);
     } else {
       if (kind === undefined || commitLsn === undefined) throw new BatchFormatError(`unexpected line at byte ${at}`);
       const [one, two, three] = splitLine(buffer, at, end);
@@ -201,6 +219,7 @@ const changeKinds: Readonly<Record<string, ChangeKind | "transaction">> = {
   U: "update",
   D: "delete",
   T: "truncate",
+  M: "message",
 };
 
 /** The parts after the first tab. */

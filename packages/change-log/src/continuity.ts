@@ -11,6 +11,8 @@ export type Continuity = "follows" | "repeat" | "hole";
 export function continuityOf(last: Position | undefined, header: BatchHeader): Continuity {
   if (last === undefined) return "follows";
   if (comparePositions(header.last, last) <= 0) return "repeat";
+  // It overlaps with what was read, and a batch has no hole inside.
+  if (comparePositions(header.first, last) <= 0) return "follows";
   if (header.previous === undefined) return "hole";
   return comparePositions(header.previous, last) <= 0 ? "follows" : "hole";
 }

@@ -2,6 +2,7 @@ export {
   decodeBatch,
   decodeHeader,
   encodeBatch,
+  messageRelation,
   transactionLine,
   type Batch,
   type BatchHeader,
@@ -13,4 +14,4 @@ export { AppendRefusedError, BatchFormatError, ChangeLogMisfitError, ChangeLogUn
 export { MemoryChangeLog, type MemoryChangeLogOptions } from "./memory.ts";
 export { NatsChangeLog, type NatsChangeLogOptions } from "./nats.ts";
 export type { ChangeLog, ChangeLogWriter, LogEntry, Reading, ReadOptions } from "./ports.ts";
-export { changeSubject, changeSubjects, streamName } from "./subjects.ts";
+export { changeSubject, changeSubjects, leaderSubject, streamName } from "./subjects.ts";

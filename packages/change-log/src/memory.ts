@@ -1,5 +1,5 @@
-import { comparePositions, type Position } from "@walcast/model";
-import { decodeBatch, encodeBatch, type Batch, type LoggedBatch } from "./batch.ts";
+import { comparePositions, toLsn, type Position } from "@walcast/model";
+import { decodeBatch, encodeBatch, markBatch, type Batch, type LoggedBatch } from "./batch.ts";
 import { continuityOf } from "./continuity.ts";
 import { AppendRefusedError } from "./errors.ts";
 import type { ChangeLog, ChangeLogWriter, LogEntry, Reading, ReadOptions } from "./ports.ts";
@@ -26,6 +26,7 @@ export class MemoryChangeLog implements ChangeLog {
   #sequence = 0;
   #last: Position | undefined;
   #epoch = 1;
+  #origin: string | undefined;
   #writer: object | undefined;
 
   constructor(options: MemoryChangeLogOptions = {}) {
@@ -41,19 +42,28 @@ export class MemoryChangeLog implements ChangeLog {
       if (this.#writer !== writer) throw new AppendRefusedError("in memory");
       await act();
     };
-    const epoch = (): number => this.#epoch;
+    const log = { epoch: () => this.#epoch, origin: () => this.#origin, last: () => last };
+    let last = this.#last;
     return Promise.resolve({
       get epoch() {
-        return epoch();
+        return log.epoch();
       },
-      last: this.#last,
+      get origin() {
+        return log.origin();
+      },
+      get last() {
+        return log.last();
+      },
       syncIntervalMs: 0,
       batchBytesLimit: this.#batchBytesLimit,
       append: (batch) => whileCurrent(() => this.#append(batch)),
-      raiseEpoch: () =>
-        whileCurrent(() => {
+      recordOrigin: (origin) => whileCurrent(() => void (this.#origin = origin)),
+      raiseEpoch: ({ origin, startLsn }) =>
+        whileCurrent(async () => {
           this.#epoch++;
-          this.#last = undefined;
+          this.#origin = origin;
+          this.#last = last = undefined;
+          await this.#append(markBatch({ epoch: this.#epoch, commitLsn: toLsn(startLsn - 1n), index: 0 }));
         }),
       close: () => Promise.resolve(),
     } satisfies ChangeLogWriter);
@@ -62,9 +72,14 @@ export class MemoryChangeLog implements ChangeLog {
   read({ from, signal }: ReadOptions): Promise<Reading> {
     const start = from === "now" ? this.#last : from.after;
     const sequence = from === "now" ? this.#sequence : this.#sequenceAfter(from.after);
-    const reading = new MemoryReading({ start, sequence, signal, after: (last) => this.#after(last) });
-    this.#readers.add(reading);
-    signal.addEventListener("abort", () => this.#readers.delete(reading), { once: true });
+    const reading = new MemoryReading({
+      start,
+      sequence,
+      signal,
+      after: (last) => this.#after(last),
+      onEnd: () => this.#readers.delete(reading),
+    });
+    if (!signal.aborted) this.#readers.add(reading);
     return Promise.resolve(reading);
   }
 
@@ -116,6 +131,7 @@ class MemoryReading implements Reading {
   sequence: number;
   readonly #after: (sequence: number) => StoredBatch | undefined;
   readonly #signal: AbortSignal;
+  readonly #onEnd: () => void;
   #appended = Promise.withResolvers<void>();
   #progress = Promise.withResolvers<void>();
 
@@ -124,12 +140,14 @@ class MemoryReading implements Reading {
     sequence: number;
     signal: AbortSignal;
     after: (sequence: number) => StoredBatch | undefined;
+    onEnd: () => void;
   }) {
     this.start = options.start;
     this.sequence = options.sequence;
     this.#after = options.after;
     this.#signal = options.signal;
-    options.signal.addEventListener("abort", () => this.wake(), { once: true });
+    this.#onEnd = options.onEnd;
+    options.signal.addEventListener("abort", () => this.#end(), { once: true });
   }
 
   wake(): void {
@@ -142,6 +160,14 @@ class MemoryReading implements Reading {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<LogEntry> {
+    try {
+      yield* this.#entries();
+    } finally {
+      this.#end();
+    }
+  }
+
+  async *#entries(): AsyncGenerator<LogEntry> {
     let last = this.start;
     while (!this.#signal.aborted) {
       const stored = this.#after(this.sequence);
@@ -153,12 +179,20 @@ class MemoryReading implements Reading {
       const { header } = stored.batch;
       const continuity = continuityOf(last, header);
       if (continuity === "hole" && last !== undefined) yield { tag: "gap", after: last, next: header.first };
-      if (continuity !== "repeat") yield { tag: "batch", batch: stored.batch, after: last };
-      last = header.last;
+      if (continuity !== "repeat") {
+        yield { tag: "batch", batch: stored.batch, after: last };
+        last = header.last;
+      }
       this.sequence = stored.sequence;
       this.#progress.resolve();
       this.#progress = Promise.withResolvers();
     }
+  }
+
+  /** The signal fired, or whoever read has left: the writer must not wait for it. */
+  #end(): void {
+    this.#onEnd();
+    this.wake();
     this.#progress.resolve();
   }
 }

@@ -1,4 +1,7 @@
+import type { JetStreamManager } from "@nats-io/jetstream";
 import { headers, type MsgHdrs } from "@nats-io/nats-core";
+import type { Position } from "@walcast/model";
+import { tryDecodeHeader } from "./batch.ts";
 
 // A change larger than a message is stored as several messages, in a row and in order; the header says which of how many.
 
@@ -44,4 +47,33 @@ export class PartJoiner {
     this.#parts = [];
     return whole;
   }
+}
+
+/** What a stored message says about the log. */
+export interface FoundPlace {
+  /** The last change of its batch. */
+  readonly last: Position;
+  /** The stream sequence of its batch's first part. */
+  readonly sequence: number;
+  /** The batch is complete with this message. */
+  readonly isComplete: boolean;
+}
+
+/** Looks at one stored message; undefined when it is no part of a batch, or the batch's first part is gone. */
+export async function findPlace(
+  jsm: JetStreamManager,
+  stream: string,
+  sequence: number,
+): Promise<FoundPlace | undefined> {
+  const message = await jsm.streams.getMessage(stream, { seq: sequence });
+  if (message === null) return undefined;
+  const part = partOf(message.header);
+  const firstSequence = sequence - part.index + 1;
+  if (firstSequence < 1) return undefined;
+  const first = part.index === 1 ? message : await jsm.streams.getMessage(stream, { seq: firstSequence });
+  if (first === null) return undefined;
+  // A stranger's message may claim to be a part of whatever stands before it.
+  const { index, count } = partOf(first.header);
+  const header = index === 1 && count === part.count ? tryDecodeHeader(first.data) : undefined;
+  return header && { last: header.last, sequence: firstSequence, isComplete: part.index === part.count };
 }

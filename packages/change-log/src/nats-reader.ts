@@ -1,15 +1,25 @@
-import { DeliverPolicy, jetstreamManager, type JetStreamManager, type JsMsg } from "@nats-io/jetstream";
+import {
+  DeliverPolicy,
+  jetstreamManager,
+  type ConsumerMessages,
+  type ConsumerNotification,
+  type JetStreamManager,
+  type JsMsg,
+} from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/nats-core";
 import { comparePositions, type Position } from "@walcast/model";
-import { decodeBatch, tryDecodeHeader, type BatchHeader } from "./batch.ts";
+import { decodeBatch } from "./batch.ts";
 import { continuityOf } from "./continuity.ts";
 import { BatchFormatError, ChangeLogUnavailableError } from "./errors.ts";
-import { partOf, PartJoiner } from "./nats-parts.ts";
+import { findPlace, partOf, PartJoiner, type FoundPlace } from "./nats-parts.ts";
 import type { LogEntry, Reading, ReadOptions } from "./ports.ts";
 import { streamName } from "./subjects.ts";
 
-/** Bytes the server may send ahead of what was taken: what pipelines reading without growing with a burst. */
-const prefetchBytes = 4 * 1024 * 1024;
+/**
+ * Messages the server may send ahead of what was taken: what pipelines reading without growing with a burst. Not a number of
+ * bytes: a request with less left than the next message's size stalls until heartbeats are missed (seen with 2.9).
+ */
+const prefetchMessages = 64;
 
 export interface NatsReadingOptions extends ReadOptions {
   readonly nc: NatsConnection;
@@ -45,38 +55,35 @@ interface Place {
 
 async function findNow(jsm: JetStreamManager, stream: string): Promise<Place> {
   const { state } = await jsm.streams.info(stream);
-  const header = state.messages > 0 ? await headerAtOrBefore(jsm, stream, state.last_seq, state.first_seq) : undefined;
-  return { sequence: state.last_seq + 1, start: header?.header.last };
+  const { last_seq: sequence, first_seq: lowest } = state;
+  const found = state.messages > 0 ? await findAtOrBefore(jsm, stream, { sequence, lowest }) : undefined;
+  return { sequence: sequence + 1, start: found?.last };
 }
 
 /** The first batch that ends after `position`, by bisection: positions grow with the sequence. */
 async function findAfter(jsm: JetStreamManager, stream: string, position: Position): Promise<Place> {
   const { state } = await jsm.streams.info(stream);
-  let low = state.first_seq;
+  let low = Math.max(1, state.first_seq); // a stream that never had a message begins at 0
   let high = state.last_seq + 1;
   while (low < high) {
     const middle = low + Math.floor((high - low) / 2);
-    const found = await headerAtOrBefore(jsm, stream, middle, low);
-    if (found !== undefined && comparePositions(found.header.last, position) > 0)
-      high = Math.min(found.sequence, middle);
+    const found = await findAtOrBefore(jsm, stream, { sequence: middle, lowest: low });
+    if (found?.last !== undefined && comparePositions(found.last, position) > 0)
+      high = Math.max(low, Math.min(found.sequence, middle));
     else low = middle + 1;
   }
   return { sequence: low, start: position };
 }
 
-/** The header of the batch that message `sequence` belongs to; undefined when it begins before `lowest`. */
-async function headerAtOrBefore(
+/** What message `sequence` says about the log, or else the nearest before it, down to `lowest`. */
+async function findAtOrBefore(
   jsm: JetStreamManager,
   stream: string,
-  sequence: number,
-  lowest: number,
-): Promise<{ header: BatchHeader; sequence: number } | undefined> {
-  for (let at = sequence; at >= lowest;) {
-    const message = await jsm.streams.getMessage(stream, { seq: at });
-    const part = partOf(message?.header);
-    const header = message !== null && part.index === 1 ? tryDecodeHeader(message.data) : undefined;
-    if (header !== undefined) return { header, sequence: at };
-    at -= Math.max(1, part.index - 1);
+  { sequence, lowest }: { readonly sequence: number; readonly lowest: number },
+): Promise<FoundPlace | undefined> {
+  for (let at = sequence; at >= lowest; at--) {
+    const found = await findPlace(jsm, stream, at);
+    if (found !== undefined) return found;
   }
   return undefined;
 }
@@ -127,12 +134,17 @@ class NatsReading implements Reading {
       deliver_policy: DeliverPolicy.StartSequence,
       opt_start_seq: this.#sequence,
     });
-    const messages = await consumer.consume({ max_bytes: prefetchBytes, idle_heartbeat: 5_000, expires: 30_000 });
+    const messages = await consumer.consume({
+      max_messages: prefetchMessages,
+      idle_heartbeat: 5_000,
+      expires: 30_000,
+    });
     const stop = (): void => messages.stop();
     signal.addEventListener("abort", stop, { once: true });
-    const unwatch = onReconnect(nc, stop);
+    const unwatch = watchConsumer(nc, messages, stop);
     try {
       onTrouble?.(undefined);
+      let isTroubled = false;
       const joiner = new PartJoiner();
       for await (const message of messages) {
         onProgress();
@@ -140,10 +152,15 @@ class NatsReading implements Reading {
           // A stranger's message is passed over: were it a batch of ours, the next one would name it as its predecessor.
           if (!(error instanceof BatchFormatError)) throw error;
           onTrouble?.(error);
+          isTroubled = true;
           this.#sequence = message.seq + 1;
           return [];
         });
         if (entries === "search") return;
+        if (isTroubled && entries.length > 0) {
+          onTrouble?.(undefined);
+          isTroubled = false;
+        }
         yield* entries;
       }
     } finally {
@@ -184,11 +201,23 @@ class NatsReading implements Reading {
   }
 }
 
-/** Calls back when the connection was lost and is there again: the consumer on the server may be gone by then. */
-function onReconnect(nc: NatsConnection, callback: () => void): () => void {
+/** What the library tells when the consumer on the server is gone, or was. It would go on by sequence; we go on by position. */
+const lossSigns: ReadonlySet<ConsumerNotification["type"]> = new Set([
+  "consumer_deleted",
+  "consumer_not_found",
+  "stream_not_found",
+  "heartbeats_missed",
+  "ordered_consumer_recreated",
+] as const);
+
+/** Calls back when the connection was lost and is there again, or when the consumer may be gone. Returns how to stop it. */
+function watchConsumer(nc: NatsConnection, messages: ConsumerMessages, callback: () => void): () => void {
   const statuses = nc.status();
   void (async () => {
     for await (const status of statuses) if (status.type === "reconnect") callback();
+  })();
+  void (async () => {
+    for await (const notification of messages.status()) if (lossSigns.has(notification.type)) callback();
   })();
   return () => void statuses[Symbol.asyncIterator]().return?.();
 }

@@ -20,36 +20,71 @@ export interface StreamSettings {
 }
 
 /** JetStream's own error codes (nats-server, server/errors.json). */
-const errorCode = { streamNotFound: 10_059, messageNotFound: 10_037, wrongLastSequence: 10_071 } as const;
+const errorCode = {
+  streamNotFound: 10_059,
+  insufficientStorage: 10_047,
+  wrongLastMessageId: 10_070,
+  wrongLastSequence: 10_071,
+} as const;
 
 const isApiError = (error: unknown, code: number): boolean => error instanceof JetStreamApiError && error.code === code;
 export const isStreamNotFound = (error: unknown): boolean => isApiError(error, errorCode.streamNotFound);
-export const isMessageNotFound = (error: unknown): boolean => isApiError(error, errorCode.messageNotFound);
-export const isWrongLastSequence = (error: unknown): boolean => isApiError(error, errorCode.wrongLastSequence);
+/** The stream does not end with what the writer appended last: somebody else wrote. */
+export const isFenced = (error: unknown): boolean =>
+  isApiError(error, errorCode.wrongLastSequence) || isApiError(error, errorCode.wrongLastMessageId);
 
-/** Creates the stream when it is missing; refuses one that cannot serve as a change log. */
+/**
+ * Creates the stream when it is missing, and brings retention and replicas to the settings; refuses one that cannot serve
+ * as a change log. Throws ChangeLogMisfitError and ChangeLogUnavailableError.
+ */
 export async function ensureStream(jsm: JetStreamManager, settings: StreamSettings): Promise<StreamInfo> {
   const name = streamName(settings.source);
   const subjects = [changeSubjects(settings.source)];
-  let info: StreamInfo;
+  const adjustable = {
+    max_age: nanos(settings.retentionMs),
+    max_bytes: settings.retentionBytes,
+    num_replicas: settings.replicas,
+  };
+  const info = await findStream(jsm, name);
   try {
-    info = await jsm.streams.info(name);
+    if (info === undefined) {
+      return await jsm.streams.add({
+        name,
+        subjects,
+        description: describe({ epoch: 1, origin: undefined }),
+        storage: StorageType.File,
+        retention: RetentionPolicy.Limits,
+        discard: DiscardPolicy.Old,
+        ...adjustable,
+      });
+    }
+    refuseMisfit(info, subjects);
+    const { max_age, max_bytes, num_replicas } = info.config;
+    const isAdjusted =
+      max_age === adjustable.max_age && max_bytes === adjustable.max_bytes && num_replicas === adjustable.num_replicas;
+    return isAdjusted ? info : await jsm.streams.update(name, { ...info.config, ...adjustable });
   } catch (error) {
-    if (!isStreamNotFound(error))
-      throw new ChangeLogUnavailableError(`cannot look up stream ${name}`, { cause: error });
-    return await jsm.streams.add({
-      name,
-      subjects,
-      description: describeEpoch(1),
-      storage: StorageType.File,
-      retention: RetentionPolicy.Limits,
-      discard: DiscardPolicy.Old,
-      max_age: nanos(settings.retentionMs),
-      max_bytes: settings.retentionBytes,
-      num_replicas: settings.replicas,
-    });
+    if (isApiError(error, errorCode.insufficientStorage)) {
+      throw new ChangeLogMisfitError(
+        `NATS has no room for stream ${name} of ${settings.retentionBytes} bytes; lower LOG_RETENTION_BYTES, or raise ` +
+          "max_file_store in the server's jetstream settings",
+        { cause: error },
+      );
+    }
+    throw error;
   }
-  const { config } = info;
+}
+
+async function findStream(jsm: JetStreamManager, name: string): Promise<StreamInfo | undefined> {
+  try {
+    return await jsm.streams.info(name);
+  } catch (error) {
+    if (isStreamNotFound(error)) return undefined;
+    throw new ChangeLogUnavailableError(`cannot look up stream ${name}`, { cause: error });
+  }
+}
+
+function refuseMisfit({ config }: StreamInfo, subjects: readonly string[]): void {
   const misfits = [
     config.storage === StorageType.File ? "" : `storage is ${config.storage}, must be file`,
     config.retention === RetentionPolicy.Limits ? "" : `retention is ${config.retention}, must be limits`,
@@ -58,22 +93,30 @@ export async function ensureStream(jsm: JetStreamManager, settings: StreamSettin
       ? ""
       : `subjects are ${config.subjects?.join()}, must be ${subjects.join()}`,
   ].filter(Boolean);
-  if (misfits.length > 0) {
-    throw new ChangeLogMisfitError(
-      `stream ${name} cannot be the change log: ${misfits.join("; ")}; rename or delete it`,
-    );
-  }
-  return info;
+  if (misfits.length === 0) return;
+  throw new ChangeLogMisfitError(
+    `stream ${config.name} cannot be the change log: ${misfits.join("; ")}; rename or delete it`,
+  );
 }
 
-// The epoch stands in the stream's description: stream metadata, its natural place, needs nats-server 2.10.
-const describeEpoch = (epoch: number): string => `walcast change log, epoch ${epoch}`;
+/** What is known of the log as a whole. It stands in the stream's description: metadata needs nats-server 2.10. */
+export interface LogFacts {
+  readonly epoch: number;
+  /** The server and timeline that the changes were read from, as the ingester prints it. */
+  readonly origin: string | undefined;
+}
 
-export const epochOf = (info: StreamInfo): number => Number(/epoch (\d+)$/.exec(info.config.description ?? "")?.[1] ?? 1);
+const describe = ({ epoch, origin }: LogFacts): string =>
+  `walcast change log, epoch ${epoch}${origin === undefined ? "" : `, origin ${origin}`}`;
 
-export async function storeEpoch(jsm: JetStreamManager, name: string, epoch: number): Promise<void> {
+export function factsOf(info: StreamInfo): LogFacts {
+  const match = /epoch (\d+)(?:, origin (\S+))?$/.exec(info.config.description ?? "");
+  return { epoch: Number(match?.[1] ?? 1), origin: match?.[2] };
+}
+
+export async function storeFacts(jsm: JetStreamManager, name: string, facts: LogFacts): Promise<void> {
   const { config } = await jsm.streams.info(name);
-  await jsm.streams.update(name, { ...config, description: describeEpoch(epoch) });
+  await jsm.streams.update(name, { ...config, description: describe(facts) });
 }
 
 /** Room for headers and the batch's own first lines beside its changes. */

@@ -1,15 +1,17 @@
+import { randomUUID } from "node:crypto";
 import { jetstreamManager, type JetStreamClient, type JetStreamManager, type StreamInfo } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/nats-core";
-import { formatPosition, type Position } from "@walcast/model";
-import { encodeBatch, tryDecodeHeader, type Batch } from "./batch.ts";
+import { toLsn, type Lsn, type Position } from "@walcast/model";
+import { encodeBatch, markBatch, type Batch } from "./batch.ts";
 import { AppendRefusedError, ChangeLogMisfitError, ChangeLogUnavailableError } from "./errors.ts";
-import { partOf, splitParts } from "./nats-parts.ts";
+import { findPlace, splitParts, type FoundPlace } from "./nats-parts.ts";
 import {
   ensureStream,
-  epochOf,
-  isWrongLastSequence,
+  factsOf,
+  isFenced,
   partBytesLimit,
-  storeEpoch,
+  storeFacts,
+  type LogFacts,
   type StreamSettings,
 } from "./nats-stream.ts";
 import type { ChangeLogWriter } from "./ports.ts";
@@ -17,19 +19,28 @@ import { changeSubject, streamName } from "./subjects.ts";
 
 export interface NatsWriterSettings extends StreamSettings {
   readonly batchBytes: number;
-  /** The server's `sync_interval`, which no API tells; nats-server's default is two minutes. */
+  /** The server's `sync_interval`; nats-server's default is two minutes. */
   readonly syncIntervalMs: number;
   /** How long to wait for the acknowledgement of one message. */
   readonly ackTimeoutMs: number;
 }
 
+/** Messages on their way to the server; the rest waits. Enough to hide the way there and back for the smallest batches. */
+const inFlightLimit = 1024;
+
 /**
- * Appends with `Nats-Expected-Last-Sequence`: the sequence the stream ends with as this writer knows it, counted on by one
- * for each message in flight. The server refuses any other writer, and everything behind a refused message, so the log can
- * neither repeat nor skip a batch whatever happens to acknowledgements (design: "One writer, no duplicates in the log").
+ * Appends so that the log can neither repeat nor skip a batch, whatever happens to messages and acknowledgements (design:
+ * "One writer, no duplicates in the log"). Each message says what the stream must end with, twice:
+ *
+ * - `Nats-Expected-Last-Sequence`: the sequence, counted on by one for each message in flight. It keeps out a writer that
+ *   does not know the log's end.
+ * - `Nats-Expected-Last-Msg-Id`: the id of this writer's message before it (none for its first). It breaks the chain of a
+ *   refused writer for good: by sequence alone, its second message in flight would fit again as soon as another writer has
+ *   stored one message, and the log would have a hole there.
+ *
+ * Ids are the writer's own, so the server's duplicate window plays no part.
  */
 export class NatsWriter implements ChangeLogWriter {
-  readonly last: Position | undefined;
   readonly syncIntervalMs: number;
   readonly batchBytesLimit: number;
   readonly #js: JetStreamClient;
@@ -37,10 +48,17 @@ export class NatsWriter implements ChangeLogWriter {
   readonly #settings: NatsWriterSettings;
   readonly #stream: string;
   readonly #partBytes: number;
-  #epoch: number;
+  readonly #id = randomUUID();
+  #facts: LogFacts;
+  #last: Position | undefined;
   #previous: Position | undefined;
+  /** Messages given a place in the log so far. */
+  #count = 0;
   #sequence: number;
   #failure: Error | undefined;
+  /** Messages that wait for room, in order: the sequences they expect are given out already. */
+  readonly #waiting: (() => void)[] = [];
+  #inFlight = 0;
 
   private constructor(from: {
     js: JetStreamClient;
@@ -54,8 +72,9 @@ export class NatsWriter implements ChangeLogWriter {
     this.#settings = from.settings;
     this.#stream = streamName(from.settings.source);
     this.#partBytes = from.partBytes;
-    this.#epoch = from.end.epoch;
-    this.last = this.#previous = from.end.last;
+    this.#facts = from.end.facts;
+    // A former writer may have raised the epoch and died: the break in continuity is still to be told.
+    this.#last = this.#previous = from.end.last?.epoch === from.end.facts.epoch ? from.end.last : undefined;
     this.#sequence = from.end.sequence;
     this.syncIntervalMs = from.settings.syncIntervalMs;
     this.batchBytesLimit = Math.min(from.settings.batchBytes, from.partBytes);
@@ -66,43 +85,55 @@ export class NatsWriter implements ChangeLogWriter {
     const partBytes = partBytesLimit(nc);
     try {
       const jsm = await jetstreamManager(nc, { checkAPI: false });
-      const end = await findEnd(jsm, await ensureStream(jsm, settings));
-      return new NatsWriter({ js: jsm.jetstream(), jsm, settings, partBytes, end });
+      for (let attempt = 1; ; attempt++) {
+        const end = await findEnd(jsm, await ensureStream(jsm, settings));
+        const writer = new NatsWriter({ js: jsm.jetstream(), jsm, settings, partBytes, end });
+        if (await writer.#claim(end, { isLastAttempt: attempt === claimAttempts })) return writer;
+      }
     } catch (error) {
       if (error instanceof ChangeLogMisfitError) throw error;
       throw new ChangeLogUnavailableError(`cannot open stream ${streamName(settings.source)}`, { cause: error });
     }
   }
 
+  get last(): Position | undefined {
+    return this.#last;
+  }
+
   get epoch(): number {
-    return this.#epoch;
+    return this.#facts.epoch;
+  }
+
+  get origin(): string | undefined {
+    return this.#facts.origin;
   }
 
   async append(batch: Batch): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     const bytes = encodeBatch(batch, this.#previous);
     this.#previous = batch.last;
-    const { schema, table } = batch.relation;
-    const subject = changeSubject(this.#settings.source, schema, table);
-    const id = formatPosition(batch.first);
-    try {
-      await Promise.all(
-        splitParts(bytes, this.#partBytes).map((part, index) =>
-          this.#publish(subject, part.data, { id: index === 0 ? id : `${id}/${index + 1}`, headers: part.headers }),
-        ),
-      );
-    } catch (error) {
-      this.#failure ??= isWrongLastSequence(error)
-        ? new AppendRefusedError(this.#stream, { cause: error })
-        : new ChangeLogUnavailableError(`stream ${this.#stream} did not acknowledge a batch`, { cause: error });
-      throw this.#failure;
-    }
+    const subject = changeSubject(this.#settings.source, batch.relation);
+    await Promise.all(splitParts(bytes, this.#partBytes).map((part) => this.#publish(subject, part)));
   }
 
-  async raiseEpoch(): Promise<void> {
-    this.#epoch++;
-    this.#previous = undefined;
-    await storeEpoch(this.#jsm, this.#stream, this.#epoch);
+  async recordOrigin(origin: string): Promise<void> {
+    await this.#store({ epoch: this.epoch, origin });
+  }
+
+  async raiseEpoch({ origin, startLsn }: { origin: string; startLsn: Lsn }): Promise<void> {
+    await this.#store({ epoch: this.epoch + 1, origin });
+    this.#last = this.#previous = undefined;
+    // Before every commit that follows: none can begin below the slot's start.
+    await this.append(markBatch({ epoch: this.epoch, commitLsn: toLsn(startLsn - 1n), index: 0 }));
+  }
+
+  async #store(facts: LogFacts): Promise<void> {
+    try {
+      await storeFacts(this.#jsm, this.#stream, facts);
+      this.#facts = facts;
+    } catch (cause) {
+      throw new ChangeLogUnavailableError(`cannot update stream ${this.#stream}`, { cause });
+    }
   }
 
   close(): Promise<void> {
@@ -110,25 +141,71 @@ export class NatsWriter implements ChangeLogWriter {
     return Promise.resolve();
   }
 
-  async #publish(
+  /** From here on a former writer is refused. False when its message came between: the end is to be found again. */
+  async #claim({ last }: LogEnd, { isLastAttempt }: { isLastAttempt: boolean }): Promise<boolean> {
+    if (last === undefined) return true;
+    try {
+      const previous = this.#previous;
+      await this.append(markBatch(last));
+      this.#previous = previous; // undefined after a raised epoch: still to be told
+      return true;
+    } catch (error) {
+      if (isLastAttempt || !(error instanceof AppendRefusedError)) throw error;
+      return false;
+    }
+  }
+
+  #publish(subject: string, part: StoredPart): Promise<void> {
+    const place = { sequence: this.#sequence++, count: this.#count++ };
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#waiting.push(() => {
+      if (this.#failure !== undefined) return reject(this.#failure);
+      this.#inFlight++;
+      // A failure must be known before there is room for another message.
+      this.#send(subject, part, place)
+        .then(resolve, (error: unknown) => reject(this.#fail(error)))
+        .finally(() => {
+          this.#inFlight--;
+          this.#sendWaiting();
+        });
+    });
+    this.#sendWaiting();
+    return promise;
+  }
+
+  #sendWaiting(): void {
+    while (this.#inFlight < inFlightLimit && this.#waiting.length > 0) this.#waiting.shift()?.();
+  }
+
+  async #send(
     subject: string,
-    data: Uint8Array,
-    { id, headers }: { id: string; headers: ReturnType<typeof splitParts>[number]["headers"] },
+    { data, headers }: StoredPart,
+    place: { sequence: number; count: number },
   ): Promise<void> {
-    const expected = this.#sequence++;
-    const ack = await this.#js.publish(subject, data, {
-      msgID: id,
-      expect: { lastSequence: expected },
+    const { sequence, count } = place;
+    await this.#js.publish(subject, data, {
+      msgID: `${this.#id}.${count}`,
+      expect: { lastSequence: sequence, ...(count === 0 ? {} : { lastMsgID: `${this.#id}.${count - 1}` }) },
       timeout: this.#settings.ackTimeoutMs,
       ...(headers === undefined ? {} : { headers }),
     });
-    // The server answers a repeated id without storing: the log then holds that id somewhere this writer did not expect.
-    if (ack.seq !== expected + 1) throw new AppendRefusedError(this.#stream);
+  }
+
+  #fail(error: unknown): Error {
+    this.#failure ??= isFenced(error)
+      ? new AppendRefusedError(this.#stream, { cause: error })
+      : new ChangeLogUnavailableError(`stream ${this.#stream} did not acknowledge a batch`, { cause: error });
+    return this.#failure;
   }
 }
 
+type StoredPart = ReturnType<typeof splitParts>[number];
+
+/** How often a writer that opens may be disturbed by what a former one still sends. */
+const claimAttempts = 10;
+
 interface LogEnd {
-  readonly epoch: number;
+  readonly facts: LogFacts;
   readonly last: Position | undefined;
   readonly sequence: number;
 }
@@ -136,16 +213,12 @@ interface LogEnd {
 /** The last complete batch. What stands behind it is passed over: parts of one that was never finished, strangers' messages. */
 async function findEnd(jsm: JetStreamManager, info: StreamInfo): Promise<LogEnd> {
   const { first_seq: firstSequence, last_seq: sequence, messages } = info.state;
-  let last: Position | undefined;
+  let found: FoundPlace | undefined;
   const lowest = messages > 0 ? firstSequence : sequence + 1;
-  for (let at = sequence; at >= lowest && last === undefined; at--) {
-    const message = await jsm.streams.getMessage(info.config.name, { seq: at });
-    const part = partOf(message?.header);
-    if (message === null || part.index !== part.count) continue;
-    // A complete batch's header is in its first part, which stands count - 1 messages before the last.
-    const head =
-      part.count === 1 ? message : await jsm.streams.getMessage(info.config.name, { seq: at - part.count + 1 });
-    if (head !== null) last = tryDecodeHeader(head.data)?.last;
+  for (let at = sequence; at >= lowest && found?.isComplete !== true; at--) {
+    found = await findPlace(jsm, info.config.name, at);
   }
-  return { epoch: Math.max(epochOf(info), last?.epoch ?? 1), last, sequence };
+  const last = found?.isComplete === true ? found.last : undefined;
+  const facts = factsOf(info);
+  return { facts: { ...facts, epoch: Math.max(facts.epoch, last?.epoch ?? 1) }, last, sequence };
 }

@@ -1,4 +1,4 @@
-import type { Position } from "@walcast/model";
+import type { Lsn, Position } from "@walcast/model";
 import type { Batch, LoggedBatch } from "./batch.ts";
 
 /** What a reader gets: a batch, or word that changes are missing from the log for good. */
@@ -21,8 +21,10 @@ export type LogEntry =
 export interface ChangeLogWriter {
   /** The epoch new positions belong to. */
   readonly epoch: number;
-  /** The last change in the log; what a new leader skips up to. */
+  /** The last change in the log as it was when opened; undefined when it is empty, and after `raiseEpoch`. */
   readonly last: Position | undefined;
+  /** What `recordOrigin` or `raiseEpoch` said last. */
+  readonly origin: string | undefined;
   /** How long an acknowledged batch may still be lost in a crash of the log, in milliseconds. */
   readonly syncIntervalMs: number;
   /** The largest number of bytes a batch should have. */
@@ -32,8 +34,13 @@ export interface ChangeLogWriter {
    * Rejects with AppendRefusedError or ChangeLogUnavailableError, and then so does every later call.
    */
   append(batch: Batch): Promise<void>;
-  /** Continuity is broken: from here on positions belong to a higher epoch. */
-  raiseEpoch(): Promise<void>;
+  /** Remembers where changes are read from: the server and its timeline. */
+  recordOrigin(origin: string): Promise<void>;
+  /**
+   * Continuity is broken: from here on positions belong to a higher epoch, which begins before `startLsn`. Readers are
+   * told at once, by an entry of its own.
+   */
+  raiseEpoch(beginning: { readonly origin: string; readonly startLsn: Lsn }): Promise<void>;
   close(): Promise<void>;
 }
 

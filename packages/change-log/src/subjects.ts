@@ -1,3 +1,5 @@
+import type { Relation } from "@walcast/model";
+
 /** Characters a subject token may hold as they are; all others are percent-encoded, as names may hold dots, spaces, `*`, `>`. */
 const plain = /[^A-Za-z0-9_-]/gu;
 
@@ -12,6 +14,15 @@ export const streamName = (source: string): string => `WALCAST_${encodeToken(sou
 /** Every subject of a source's changes. */
 export const changeSubjects = (source: string): string => `walcast.${encodeToken(source)}.changes.>`;
 
-/** `walcast.<source>.changes.<schema>.<table>` */
-export const changeSubject = (source: string, schema: string, table: string): string =>
-  `walcast.${encodeToken(source)}.changes.${encodeToken(schema)}.${encodeToken(table)}`;
+/**
+ * `walcast.<source>.changes.<schema>.<table>`. What belongs to no table (oid 0) has a last token of its own that begins with
+ * `$`, which is never in a name's token.
+ */
+export const changeSubject = (
+  source: string,
+  { oid, schema, table }: Pick<Relation, "oid" | "schema" | "table">,
+): string =>
+  `walcast.${encodeToken(source)}.changes.${oid === 0 ? schema : `${encodeToken(schema)}.${encodeToken(table)}`}`;
+
+/** Where the leader's heartbeats are heard; not part of the stream. */
+export const leaderSubject = (source: string): string => `walcast.${encodeToken(source)}.leader`;

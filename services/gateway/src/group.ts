@@ -79,4 +79,5 @@ export const eventNames: Readonly<Record<ChangeKind, string>> = {
   update: "UPDATE",
   delete: "DELETE",
   truncate: "TRUNCATE",
+  message: "MESSAGE",
 };

@@ -1,4 +1,4 @@
-import { transactionLine, type Batch } from "@walcast/change-log";
+import { messageRelation, transactionLine, type Batch } from "@walcast/change-log";
 import { comparePositions, formatLsn, unreachable, type Lsn, type Position, type Relation } from "@walcast/model";
 import {
   decodeMessage,
@@ -6,7 +6,9 @@ import {
   ProtocolError,
   relationOidOf,
   RowTranscoder,
+  toBytes,
   type BeginMessage,
+  type LogicalMessage,
   type TypeCatalog,
 } from "@walcast/pgoutput";
 
@@ -15,7 +17,7 @@ const postgresEpochMicros = 946_684_800_000_000n;
 
 const tab = 0x09;
 const newline = 0x0a;
-const tags = { begin: 0x42, commit: 0x43, insert: 0x49, update: 0x55, delete: 0x44, truncate: 0x54, relation: 0x52 };
+const tags = { begin: 0x42, commit: 0x43, insert: 0x49, update: 0x55, delete: 0x44, truncate: 0x54, message: 0x4d };
 type RowTag = "I" | "U" | "D";
 
 interface Transaction {
@@ -133,9 +135,10 @@ export class BatchBuilder {
           const { relation } = this.#published(oid, bytes);
           return this.#change(relation, () => this.#lines.byte(tags.truncate));
         });
+      case "message":
+        return this.#message(message);
       case "type":
       case "origin":
-      case "message":
         return none;
       case "insert":
       case "update":
@@ -144,6 +147,25 @@ export class BatchBuilder {
       default:
         return unreachable(message);
     }
+  }
+
+  /** A message outside of a transaction is one by itself: it stands at its own LSN, between commits, and has no time. */
+  #message(message: LogicalMessage): readonly NumberedBatch[] {
+    const { transactional, lsn, prefix, content } = message;
+    const text = JSON.stringify({ prefix, transactional, content: Buffer.from(content).toString("base64") });
+    const bytes = toBytes(text);
+    const outer = { transaction: this.#transaction, index: this.#index };
+    if (!transactional) {
+      this.#transaction = { commitLsn: lsn, commitLsnText: formatLsn(lsn), committedAtMicros: 0n, xid: 0 };
+      this.#index = 0;
+    }
+    const completed = this.#change(messageRelation, () => {
+      this.#lines.byte(tags.message);
+      this.#lines.byte(tab);
+      this.#lines.raw(bytes, 0, bytes.length);
+    });
+    if (!transactional) [this.#transaction, this.#index] = [outer.transaction, outer.index];
+    return completed;
   }
 
   #begin(message: BeginMessage): void {

@@ -4,6 +4,7 @@ import {
   integer,
   json,
   loadConfig,
+  optionalText,
   secret,
   text,
   z,
@@ -27,6 +28,18 @@ export const replicationSettings = {
     min: 1024,
     max: 33_554_432,
     unit: "bytes",
+  }),
+  MAX_REPLICATION_LAG_MB: integer(
+    "Above this lag the slot is dropped and made anew, and clients are told of the gap; 0: never.",
+    {
+      default: 0,
+      unit: "MB",
+    },
+  ),
+  TAKEOVER_LIMIT_MS: integer("A leader that is silent this long is ended by a standby.", {
+    default: 3000,
+    min: 500,
+    unit: "ms",
   }),
   PUBLISH_WINDOW_BYTES: integer("Batches in flight to the log before reading waits.", {
     default: 8_388_608,
@@ -60,6 +73,9 @@ export const ingesterSettings = {
       default: 120_000,
       unit: "ms",
     },
+  ),
+  NATS_MONITOR_URL: optionalText(
+    "The NATS server's monitoring endpoint, to read `sync_interval` from (nats-server 2.12 and later).",
   ),
   NATS_ACK_TIMEOUT_MS: integer("How long the change log may take to acknowledge.", {
     default: 5000,

@@ -41,16 +41,35 @@ export class SlotMismatchError extends Error {
 }
 
 /**
- * PostgreSQL removed WAL that the slot still needed. Operator: raise max_slot_wal_keep_size, then drop the slot; walcast
- * creates it anew, raises the epoch, and clients are told of the gap.
+ * The publication was made after WAL that the slot has still to be read through, which pgoutput refuses (it looks
+ * publications up as they were then). The slot is made anew; clients are told of the gap.
  */
-export class SlotInvalidatedError extends Error {
-  readonly code = "SLOT_INVALIDATED";
-  constructor(slot: string) {
+export class PublicationTooYoungError extends Error {
+  readonly code = "PUBLICATION_TOO_YOUNG";
+  constructor(options?: ErrorOptions) {
     super(
-      `replication slot ${slot} was invalidated, changes are lost; raise max_slot_wal_keep_size, ` +
-        `then run SELECT pg_drop_replication_slot('${slot}')`,
+      "a publication was dropped and made again while changes were waiting; the slot is made anew behind them",
+      options,
     );
+  }
+}
+
+/** The slot is near to losing WAL it needs. Operator: find out why reading is slow or stopped, or raise the limit. */
+export class SlotEndangeredError extends Error {
+  readonly code = "SLOT_ENDANGERED";
+  constructor(slot: string, lagBytes: number) {
+    super(
+      `replication slot ${slot} is ${lagBytes} bytes behind and near to losing WAL it needs; ` +
+        `see what keeps the change log from taking changes, or raise max_slot_wal_keep_size`,
+    );
+  }
+}
+
+/** MAX_REPLICATION_LAG_MB is set and exceeded. The slot is dropped and made anew; clients are told of the gap. */
+export class ReplicationLagError extends Error {
+  readonly code = "REPLICATION_LAG";
+  constructor(slot: string, lagBytes: number) {
+    super(`replication slot ${slot} is ${lagBytes} bytes behind, more than MAX_REPLICATION_LAG_MB; it is made anew`);
   }
 }
 

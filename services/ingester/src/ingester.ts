@@ -1,26 +1,36 @@
+import { randomUUID } from "node:crypto";
 import type { ChangeLog, ChangeLogWriter } from "@walcast/change-log";
 import { backoff, sleep, type Service } from "@walcast/lifecycle";
 import { formatLsn, formatPosition, zeroLsn } from "@walcast/model";
-import { decodeMessage, type RelationMessage } from "@walcast/pgoutput";
+import { decodeMessage, type CommitMessage, type RelationMessage } from "@walcast/pgoutput";
 import type { Database } from "@walcast/postgres";
 import { describeError, type Health, type Logger } from "@walcast/telemetry";
 import { Acknowledger } from "./acknowledger.ts";
 import { BatchBuilder, type NumberedBatch } from "./batch-builder.ts";
 import type { ReplicationConfig } from "./config.ts";
-import { SlotBusyError } from "./errors.ts";
+import { PublicationTooYoungError, SlotBusyError } from "./errors.ts";
+import { SilenceWatch, type LeaderHeartbeats } from "./leader-heartbeat.ts";
+import { announceLead } from "./lead-announcer.ts";
 import type { IngesterMetrics } from "./metrics.ts";
 import { Catalog } from "./postgres/catalog.ts";
 import { acquireLeaderLock, type LeaderLock } from "./postgres/leader-lock.ts";
-import { checkServer, ensurePublications } from "./postgres/preflight.ts";
 import { ReplicationStream, type Turn } from "./postgres/replication-stream.ts";
-import { createSlot, inspectSlot, type Slot } from "./postgres/slot.ts";
 import { PublishWindow } from "./publish-window.ts";
+import { prepareSlot } from "./slot-keeper.ts";
+import { watchSlot } from "./slot-watch.ts";
+
+/** What the ingester is connected to besides PostgreSQL. */
+export interface Connections {
+  readonly changeLog: ChangeLog;
+  /** Undefined where there can be no standby. */
+  readonly heartbeats: LeaderHeartbeats | undefined;
+}
 
 export interface IngesterOptions {
   readonly config: ReplicationConfig;
   readonly database: Database;
-  /** Called by each run; closed at its end. */
-  readonly openChangeLog: () => Promise<ChangeLog>;
+  /** Called by each run; the log is closed at its end. */
+  readonly connect: () => Promise<Connections>;
   readonly log: Logger;
   readonly health: Health;
   readonly metrics: IngesterMetrics;
@@ -28,9 +38,10 @@ export interface IngesterOptions {
 
 type Role = "starting" | "standby" | "leader";
 
-/** How often the leader looks at its slot; the question also proves that the connection holding the lock is alive. */
-const inspectEveryMs = 5_000;
 const tagRelation = 0x52;
+const tagCommit = 0x43;
+/** Between PostgreSQL's epoch (2000-01-01) and Unix's, in milliseconds. */
+const postgresEpochMs = 946_684_800_000;
 
 /**
  * Reads one slot and appends to the log, while it holds the leader lock:
@@ -42,8 +53,11 @@ const tagRelation = 0x52;
  */
 export class Ingester implements Service {
   readonly name = "ingester";
+  readonly #id = randomUUID();
   readonly #options: IngesterOptions;
   #role: Role = "starting";
+  /** Why the slot cannot be read although it looks well: what the last lead failed with. */
+  #unreadable: string | undefined;
 
   constructor(options: IngesterOptions) {
     this.#options = options;
@@ -53,37 +67,32 @@ export class Ingester implements Service {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { openChangeLog, health } = this.#options;
-    const changeLog = await openChangeLog().catch((error: unknown) => {
+    const { connect, health } = this.#options;
+    const connections = await connect().catch((error: unknown) => {
       health.set("change log", error);
       throw error;
     });
     health.set("change log", undefined);
     try {
-      await this.#takeTurns(changeLog, signal);
+      await this.#takeTurns(connections, signal);
     } finally {
-      await changeLog.close();
+      await connections.changeLog.close();
     }
   }
 
   /** Standby, leader, and again, until the signal fires. */
-  async #takeTurns(changeLog: ChangeLog, signal: AbortSignal): Promise<void> {
-    const { database, config, log, health } = this.#options;
+  async #takeTurns(connections: Connections, signal: AbortSignal): Promise<void> {
+    const { log, health } = this.#options;
     for (let failures = 0; !signal.aborted;) {
       let lock: LeaderLock | undefined;
       try {
-        const onStandby = (): void => {
-          if (this.#role !== "standby") log.info({ slot: config.SLOT_NAME }, "standby: another ingester leads");
-          this.#setRole("standby");
-          health.set("replication", undefined);
-          failures = 0;
-        };
-        lock = await acquireLeaderLock({ database, slot: config.SLOT_NAME, signal, onStandby });
+        lock = await this.#standBy(connections, signal, () => (failures = 0));
         if (lock === undefined) return;
-        await this.#lead({ changeLog, lock, signal, onProgress: () => (failures = 0) });
+        await this.#lead({ connections, lock, signal, onProgress: () => (failures = 0) });
       } catch (error) {
         if (signal.aborted) return;
         failures++;
+        this.#unreadable = error instanceof PublicationTooYoungError ? error.message : undefined;
         health.set("replication", error);
         // A slot that the former leader's walsender still holds is free in a moment: not yet worth a warning.
         const level = failures <= 3 && error instanceof SlotBusyError ? "info" : "error";
@@ -96,22 +105,57 @@ export class Ingester implements Service {
     }
   }
 
+  /** Waits for the lock, and ends a leader that holds it in silence. Undefined when the signal fires first. */
+  async #standBy(
+    { heartbeats }: Connections,
+    signal: AbortSignal,
+    onProgress: () => void,
+  ): Promise<LeaderLock | undefined> {
+    const { database, config, log, health, metrics } = this.#options;
+    const silence = new SilenceWatch({ limitMs: config.TAKEOVER_LIMIT_MS, nowMs: performance.now() });
+    const stopListening = heartbeats?.listen(() => silence.heard(performance.now()));
+    try {
+      return await acquireLeaderLock({
+        database,
+        slot: config.SLOT_NAME,
+        signal,
+        onStandby: () => {
+          if (this.#role !== "standby") log.info({ slot: config.SLOT_NAME }, "standby: another ingester leads");
+          this.#setRole("standby");
+          health.set("replication", undefined);
+          onProgress();
+        },
+        isLeaderSilent: () =>
+          heartbeats !== undefined && silence.isSilent({ nowMs: performance.now(), canHear: heartbeats.isConnected }),
+        onTakeover: (pids) => {
+          silence.heard(performance.now()); // ending takes a moment
+          metrics.takeovers.inc();
+          log.warn({ pids, limitMs: config.TAKEOVER_LIMIT_MS }, "the leader is silent: its connections were ended");
+        },
+      });
+    } finally {
+      stopListening?.();
+    }
+  }
+
   async #lead(turn: {
-    readonly changeLog: ChangeLog;
+    readonly connections: Connections;
     readonly lock: LeaderLock;
     readonly signal: AbortSignal;
     readonly onProgress: () => void;
   }): Promise<void> {
-    const { changeLog, lock, signal, onProgress } = turn;
+    const { connections, lock, signal, onProgress } = turn;
     const { config, database, log, health, metrics } = this.#options;
     this.#setRole("leader");
     const ended = new AbortController();
     const leading = AbortSignal.any([signal, lock.lost, ended.signal]);
+    const announcer = announceLead(connections.heartbeats, this.#id);
     let stream: ReplicationStream | undefined;
     try {
-      const writer = await changeLog.openWriter();
-      const slot = await this.#prepare(lock, writer);
-      const catalog = new Catalog(lock.client);
+      const writer = await connections.changeLog.openWriter();
+      const { client } = lock;
+      const slot = await prepareSlot({ config, database, client, writer, log, metrics, unreadable: this.#unreadable });
+      const catalog = new Catalog(client);
       await catalog.loadBuiltIn();
       const acknowledger = new Acknowledger({ syncIntervalMs: writer.syncIntervalMs, confirmedLsn: slot.confirmedLsn });
       stream = await ReplicationStream.start({
@@ -132,14 +176,23 @@ export class Ingester implements Service {
       health.set("replication", undefined);
       health.fact("publishedLsn", () => formatLsn(acknowledger.publishedLsn));
       onProgress();
-      const inspecting = this.#inspect(lock, leading).catch((error: unknown) => ended.abort(error));
+      announcer.positions = () => ({
+        epoch: writer.epoch,
+        publishedLsn: formatLsn(acknowledger.publishedLsn),
+        confirmedLsn: formatLsn(acknowledger.flushedLsn(performance.now())),
+      });
+      const watching = watchSlot({ client, config, health, metrics, onLag: announcer.setLag, signal: leading }).catch(
+        (error: unknown) => ended.abort(error),
+      );
       await this.#ingest({ stream, writer, catalog, acknowledger, leading });
       ended.abort();
-      await inspecting;
+      await watching;
       if (!signal.aborted) throw leading.reason;
     } finally {
       ended.abort();
+      announcer.stop();
       metrics.inFlightBytes.set(0);
+      metrics.lagSeconds.set(0);
       await stream?.stop();
     }
   }
@@ -153,7 +206,8 @@ export class Ingester implements Service {
     readonly leading: AbortSignal;
   }): Promise<void> {
     const { stream, writer, catalog, acknowledger, leading } = parts;
-    const window = new PublishWindow({ limitBytes: this.#options.config.PUBLISH_WINDOW_BYTES });
+    const { config, metrics } = this.#options;
+    const window = new PublishWindow({ limitBytes: config.PUBLISH_WINDOW_BYTES });
     const builder = new BatchBuilder({
       types: catalog.types,
       epoch: writer.epoch,
@@ -173,52 +227,20 @@ export class Ingester implements Service {
       for (const message of turn.messages) {
         if (message[0] === tagRelation) await catalog.learn(decodeMessage(message) as RelationMessage);
         for (const batch of builder.add(message)) await append(batch);
-        if (message[0] === tagCommit) acknowledger.received(commitEnd(message), builder.lastBatch, performance.now());
+        if (message[0] !== tagCommit) continue;
+        const { endLsn, committedAtMicros } = decodeMessage(message) as CommitMessage;
+        acknowledger.received(endLsn, builder.lastBatch, performance.now());
+        metrics.lagSeconds.set((Date.now() - postgresEpochMs - Number(committedAtMicros) / 1000) / 1000);
       }
       if (turn.isIdle) {
         const rest = builder.flush();
         if (rest !== undefined) await append(rest);
+        metrics.lagSeconds.set(0);
       }
-      this.#keepalive(turn, builder, acknowledger);
+      keepalive(turn, builder, acknowledger);
     }
     if (failed.signal.aborted) throw failed.signal.reason;
     await Promise.race([window.drained(), sleep(1_000, new AbortController().signal)]); // what is on its way may still arrive
-  }
-
-  /** Outside of transactions a keepalive says how far the server is: an idle database's slot advances by it. */
-  #keepalive({ keepaliveLsn }: Turn, builder: BatchBuilder, acknowledger: Acknowledger): void {
-    if (keepaliveLsn === undefined || builder.isInTransaction) return;
-    acknowledger.received(keepaliveLsn, builder.lastBatch, performance.now());
-  }
-
-  async #prepare({ client }: LeaderLock, writer: ChangeLogWriter): Promise<Slot> {
-    const { config, log } = this.#options;
-    const { SLOT_NAME: name, PUBLICATIONS: publications, CREATE_PUBLICATION: create } = config;
-    const serverVersion = await checkServer(client);
-    await ensurePublications(client, { publications, create });
-    const existing = await inspectSlot(client, name);
-    if (existing !== undefined) return existing;
-    log.info({ slot: name }, "creating the replication slot; this waits for running transactions to end");
-    await createSlot(client, name, serverVersion);
-    if (writer.last !== undefined) {
-      await writer.raiseEpoch();
-      log.error(
-        { slot: name, epoch: writer.epoch, logEnd: formatPosition(writer.last) },
-        "the slot was gone: changes between the log's end and now are lost, positions begin a new epoch",
-      );
-    }
-    const created = await inspectSlot(client, name);
-    if (created === undefined) throw new SlotBusyError(name);
-    return created;
-  }
-
-  async #inspect({ client }: LeaderLock, signal: AbortSignal): Promise<void> {
-    const { config, metrics } = this.#options;
-    while (!signal.aborted) {
-      const slot = await inspectSlot(client, config.SLOT_NAME);
-      metrics.slotLagBytes.set(slot?.lagBytes ?? 0);
-      await sleep(inspectEveryMs, signal);
-    }
   }
 
   #count(batch: NumberedBatch, window: PublishWindow): void {
@@ -235,10 +257,8 @@ export class Ingester implements Service {
   }
 }
 
-const tagCommit = 0x43;
-
-/** The end LSN of a commit message: what may be confirmed once the transaction is safe. */
-function commitEnd(message: Uint8Array) {
-  const commit = decodeMessage(message);
-  return commit.tag === "commit" ? commit.endLsn : zeroLsn;
+/** Outside of transactions a keepalive says how far the server is: an idle database's slot advances by it. */
+function keepalive({ keepaliveLsn }: Turn, builder: BatchBuilder, acknowledger: Acknowledger): void {
+  if (keepaliveLsn === undefined || builder.isInTransaction) return;
+  acknowledger.received(keepaliveLsn, builder.lastBatch, performance.now());
 }

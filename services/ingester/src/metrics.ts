@@ -33,4 +33,30 @@ export const createMetrics = (registry: Registry) => ({
     help: "WAL the server keeps for the slot",
     registers: [registry],
   }),
+  slotIsActive: new Gauge({
+    name: "walcast_ingester_slot_is_active",
+    help: "1 while somebody reads the slot",
+    registers: [registry],
+  }),
+  slotWalStatus: new Gauge({
+    name: "walcast_ingester_slot_wal_status",
+    help: "1 for the slot's wal_status (reserved, extended, unreserved, lost)",
+    labelNames: ["status"],
+    registers: [registry],
+  }),
+  lagSeconds: new Gauge({
+    name: "walcast_ingester_lag_seconds",
+    help: "Age of the last commit when it was read; 0 when everything is read",
+    registers: [registry],
+  }),
+  epochs: new Counter({
+    name: "walcast_ingester_epochs_total",
+    help: "How often continuity was broken and a new epoch begun",
+    registers: [registry],
+  }),
+  takeovers: new Counter({
+    name: "walcast_ingester_takeovers_total",
+    help: "How often a silent leader was ended",
+    registers: [registry],
+  }),
 });

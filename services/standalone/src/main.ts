@@ -43,8 +43,14 @@ try {
   const health = new Health();
   const registry = new Registry();
   const changeLog = new MemoryChangeLog({ batchBytesLimit: config.BATCH_BYTES });
-  const openChangeLog = (): Promise<MemoryChangeLog> => Promise.resolve(changeLog);
-  const ingester = new Ingester({ config, database, openChangeLog, log, health, metrics: createMetrics(registry) });
+  const ingester = new Ingester({
+    config,
+    database,
+    log,
+    health,
+    metrics: createMetrics(registry),
+    connect: () => Promise.resolve({ changeLog, heartbeats: undefined }),
+  });
   const gateway = await startGateway({
     config,
     host,
@@ -53,7 +59,7 @@ try {
     health,
     registry,
     drainWindowMs: Math.min(500, config.DRAIN_MS / 2),
-    openChangeLog,
+    openChangeLog: () => Promise.resolve(changeLog),
   });
   const demo = embedded === undefined ? undefined : { databaseUrl: embedded.url, dataDir };
   process.stdout.write(`${banner({ host, port: config.PORT, isOpen: !config.SECURE_CHANNELS, demo })}\n`);

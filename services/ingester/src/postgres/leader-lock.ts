@@ -21,24 +21,47 @@ export interface LeaderLockOptions {
   readonly signal: AbortSignal;
   /** The connection stands and another ingester leads. */
   readonly onStandby: () => void;
+  /** Asked while another leads: it holds the lock and is silent, so its backends are to be ended. */
+  readonly isLeaderSilent: () => boolean;
+  /** The silent leader's backends were ended: of how many connections, and which ones. */
+  readonly onTakeover: (pids: readonly number[]) => void;
 }
+
+const lockKey = "hashtextextended('walcast ' || $1, 0)";
+
+/** Whoever holds the lock, and whoever reads the slot. pg_locks shows a 64-bit advisory key as two halves. */
+const endHolderQuery = `
+  WITH holders AS (
+    SELECT pid FROM pg_locks
+     WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND pid <> pg_backend_pid()
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND ((classid::int8 << 32) | objid::int8) = ${lockKey}
+    UNION
+    SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1 AND active_pid IS NOT NULL
+  )
+  SELECT pid, pg_terminate_backend(pid) AS is_ended FROM holders`;
 
 /** Waits for the lock; undefined when the signal fires first. Throws DatabaseUnavailableError. */
 export async function acquireLeaderLock(options: LeaderLockOptions): Promise<LeaderLock | undefined> {
+  const { database, slot, signal } = options;
   const lost = new AbortController();
   const onLost = (cause: Error): void => lost.abort(new LeadershipLostError({ cause }));
-  const client = await connectClient(options.database, { applicationName: "walcast ingester", onLost });
+  const client = await connectClient(database, { applicationName: "walcast ingester", onLost });
   client.once("end", () => lost.abort(new LeadershipLostError()));
   const release = (): Promise<void> => endClient(client);
   try {
-    while (!options.signal.aborted) {
+    while (!signal.aborted) {
       const { rows } = await client.query<{ is_leader: boolean }>(
-        "SELECT pg_try_advisory_lock(hashtextextended('walcast ' || $1, 0)) AS is_leader",
-        [options.slot],
+        `SELECT pg_try_advisory_lock(${lockKey}) AS is_leader`,
+        [slot],
       );
       if (rows[0]?.is_leader === true) return { client, lost: lost.signal, release };
       options.onStandby();
-      await sleep(askEveryMs, options.signal);
+      if (options.isLeaderSilent()) {
+        const ended = await client.query<{ pid: number }>(endHolderQuery, [slot]);
+        options.onTakeover(ended.rows.map(({ pid }) => pid));
+      }
+      await sleep(askEveryMs, signal);
     }
   } catch (error) {
     await release();

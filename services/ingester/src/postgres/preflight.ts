@@ -2,6 +2,7 @@ import { sqlStateOf } from "@walcast/postgres";
 import { escapeIdentifier, type Client } from "pg";
 import {
   PublicationMissingError,
+  PublicationTooYoungError,
   ReplicationLimitError,
   ReplicationPrivilegeError,
   SlotBusyError,
@@ -38,6 +39,8 @@ export function explain(error: unknown, slot: string): unknown {
   switch (sqlStateOf(error)) {
     case "42501": // insufficient_privilege
       return new ReplicationPrivilegeError({ cause: error });
+    case "42704": // undefined_object: pgoutput looks publications up as they were when a change was written
+      return new PublicationTooYoungError({ cause: error });
     case "55006": // object_in_use
       return new SlotBusyError(slot, { cause: error });
     case "53400": // configuration_limit_exceeded: all replication slots are in use

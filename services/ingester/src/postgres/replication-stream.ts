@@ -2,7 +2,7 @@ import { formatLsn, toLsn, type Lsn } from "@walcast/model";
 import { endClient, streamOf, type Database } from "@walcast/postgres";
 import { escapeIdentifier, escapeLiteral, type Client } from "pg";
 import { LogicalReplicationService } from "pg-logical-replication";
-import { ReplicationLostError } from "../errors.ts";
+import { PublicationTooYoungError, ReplicationLostError } from "../errors.ts";
 import { explain } from "./preflight.ts";
 
 /** What was read from the socket since the last time. */
@@ -29,7 +29,7 @@ export interface ReplicationStreamOptions {
 }
 
 /** Values as text that is the same whatever the role's or database's settings are; types rely on it (pgoutput, value-writers). */
-const sessionOptions =
+export const sessionOptions =
   "-c DateStyle=ISO,YMD -c IntervalStyle=postgres -c TimeZone=UTC -c bytea_output=hex -c extra_float_digits=1";
 
 /** Unread bytes at which the socket is paused, and TCP makes the walsender wait. */
@@ -50,7 +50,7 @@ class RawPlugin {
     const names = this.options.publications.map((name) => escapeIdentifier(name)).join(",");
     return client.query(
       `START_REPLICATION SLOT ${escapeIdentifier(slot)} LOGICAL ${from} ` +
-        `(proto_version '1', publication_names ${escapeLiteral(names)})`,
+        `(proto_version '1', publication_names ${escapeLiteral(names)}, messages 'true')`,
     );
   }
 
@@ -214,9 +214,12 @@ export class ReplicationStream {
   }
 
   #fail(error: unknown): void {
-    this.#failure ??= new ReplicationLostError(error instanceof Error ? error.message : String(error), {
-      cause: error,
-    });
+    this.#failure ??=
+      error instanceof PublicationTooYoungError
+        ? error
+        : new ReplicationLostError(error instanceof Error ? error.message : String(error), {
+            cause: error,
+          });
     this.#arrived.resolve();
   }
 }

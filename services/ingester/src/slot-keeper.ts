@@ -1,0 +1,78 @@
+import type { ChangeLogWriter } from "@walcast/change-log";
+import { formatPosition } from "@walcast/model";
+import type { Database } from "@walcast/postgres";
+import type { Logger } from "@walcast/telemetry";
+import type { Client } from "pg";
+import type { ReplicationConfig } from "./config.ts";
+import { continuityBreak, formatOrigin, parseOrigin } from "./log-origin.ts";
+import type { IngesterMetrics } from "./metrics.ts";
+import { identify } from "./postgres/identify.ts";
+import { checkServer, ensurePublications } from "./postgres/preflight.ts";
+import { createSlot, dropSlot, inspectSlot, type Slot } from "./postgres/slot.ts";
+
+export interface SlotKeeperOptions {
+  readonly config: ReplicationConfig;
+  readonly database: Database;
+  /** The connection that holds the leader lock. */
+  readonly client: Client;
+  readonly writer: ChangeLogWriter;
+  readonly log: Logger;
+  readonly metrics: IngesterMetrics;
+  /** The slot is known to be unreadable, and why, in words for the operator. */
+  readonly unreadable: string | undefined;
+}
+
+/** Above this the slot is given up, if that was asked for. */
+export const lagLimitBytes = ({ MAX_REPLICATION_LAG_MB: limit }: ReplicationConfig): number =>
+  limit > 0 ? limit * 1_000_000 : Number.POSITIVE_INFINITY;
+
+/**
+ * Makes the slot and the log fit together, before anything is read: a slot is created where there is none and replaced
+ * where it cannot be read any more. Whenever the log cannot simply be continued, a new epoch begins: subscribers are told
+ * of the gap at once, by an entry in the log itself, and the log line says what happened. Nothing is recreated silently.
+ */
+export async function prepareSlot(options: SlotKeeperOptions): Promise<Slot> {
+  const { config, database, client, writer, log } = options;
+  const { SLOT_NAME: name, PUBLICATIONS: publications, CREATE_PUBLICATION: create } = config;
+  const serverVersion = await checkServer(client);
+  await ensurePublications(client, { publications, create });
+  const identity = await identify(database, name);
+  const existing = await inspectSlot(client, name);
+  const lost = existing === undefined ? undefined : whyLost(existing, options);
+  if (existing !== undefined && lost !== undefined) await dropSlot(client, name);
+  let slot = lost === undefined ? existing : undefined;
+  if (slot === undefined) {
+    log.info({ slot: name }, "creating the replication slot; this waits for running transactions to end");
+    slot = await createSlot(client, name, serverVersion);
+  }
+  const origin = formatOrigin(identity.origin);
+  const broken =
+    writer.last === undefined && lost === undefined
+      ? undefined
+      : (lost ??
+        (existing === undefined ? "the slot was gone" : undefined) ??
+        continuityBreak({
+          logged: writer.origin === undefined ? undefined : parseOrigin(writer.origin),
+          current: identity.origin,
+          logEnd: writer.last?.commitLsn,
+          ...identity,
+        }));
+  if (broken !== undefined) {
+    const logEnd = writer.last === undefined ? null : formatPosition(writer.last);
+    await writer.raiseEpoch({ origin, startLsn: slot.confirmedLsn });
+    options.metrics.epochs.inc();
+    log.error(
+      { slot: name, reason: broken, epoch: writer.epoch, logEnd },
+      "changes are lost: a new epoch begins, and subscribers are told to read their rows again",
+    );
+  } else if (writer.origin !== origin) {
+    await writer.recordOrigin(origin);
+  }
+  return slot;
+}
+
+function whyLost(slot: Slot, { config, unreadable }: SlotKeeperOptions): string | undefined {
+  if (slot.walStatus === "lost") return "the slot lost WAL that it needed; raise max_slot_wal_keep_size";
+  if (slot.lagBytes > lagLimitBytes(config)) return "the slot's lag is above MAX_REPLICATION_LAG_MB";
+  return unreadable;
+}

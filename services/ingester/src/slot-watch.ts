@@ -1,0 +1,40 @@
+import { sleep } from "@walcast/lifecycle";
+import type { Health } from "@walcast/telemetry";
+import type { Client } from "pg";
+import type { ReplicationConfig } from "./config.ts";
+import { ReplicationLagError, SlotEndangeredError } from "./errors.ts";
+import type { IngesterMetrics } from "./metrics.ts";
+import { inspectSlot } from "./postgres/slot.ts";
+import { lagLimitBytes } from "./slot-keeper.ts";
+
+const inspectEveryMs = 5_000;
+
+export interface SlotWatchOptions {
+  readonly client: Client;
+  readonly config: ReplicationConfig;
+  readonly health: Health;
+  readonly metrics: IngesterMetrics;
+  readonly onLag: (lagBytes: number) => void;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Looks at the slot every few seconds, so that WAL never piles up unseen; the question also proves that the connection
+ * holding the lock is alive. Throws ReplicationLagError when the slot is to be given up.
+ */
+export async function watchSlot({ client, config, health, metrics, onLag, signal }: SlotWatchOptions): Promise<void> {
+  const name = config.SLOT_NAME;
+  while (!signal.aborted) {
+    const slot = await inspectSlot(client, name);
+    const lagBytes = slot?.lagBytes ?? 0;
+    onLag(lagBytes);
+    metrics.slotLagBytes.set(lagBytes);
+    metrics.slotIsActive.set(slot?.isActive === true ? 1 : 0);
+    metrics.slotWalStatus.reset();
+    if (slot !== undefined) metrics.slotWalStatus.set({ status: slot.walStatus }, 1);
+    health.set("slot", slot?.walStatus === "unreserved" ? new SlotEndangeredError(name, lagBytes) : undefined);
+    if (lagBytes > lagLimitBytes(config)) throw new ReplicationLagError(name, lagBytes);
+    await sleep(inspectEveryMs, signal);
+  }
+  health.set("slot", undefined);
+}
