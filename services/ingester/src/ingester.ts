@@ -181,9 +181,14 @@ export class Ingester implements Service {
         publishedLsn: formatLsn(acknowledger.publishedLsn),
         confirmedLsn: formatLsn(acknowledger.flushedLsn(performance.now())),
       });
-      const watching = watchSlot({ client, config, health, metrics, onLag: announcer.setLag, signal: leading }).catch(
-        (error: unknown) => ended.abort(error),
-      );
+      const watching = watchSlot({
+        client,
+        config,
+        health,
+        metrics,
+        onLag: (lagBytes) => announcer.setLag(lagBytes),
+        signal: leading,
+      }).catch((error: unknown) => ended.abort(error));
       await this.#ingest({ stream, writer, catalog, acknowledger, leading });
       ended.abort();
       await watching;

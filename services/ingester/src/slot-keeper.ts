@@ -8,7 +8,7 @@ import { continuityBreak, formatOrigin, parseOrigin } from "./log-origin.ts";
 import type { IngesterMetrics } from "./metrics.ts";
 import { identify } from "./postgres/identify.ts";
 import { checkServer, ensurePublications } from "./postgres/preflight.ts";
-import { createSlot, dropSlot, inspectSlot, type Slot } from "./postgres/slot.ts";
+import { createSlot, dropSlot, endStaleReader, inspectSlot, type Slot } from "./postgres/slot.ts";
 
 export interface SlotKeeperOptions {
   readonly config: ReplicationConfig;
@@ -38,6 +38,7 @@ export async function prepareSlot(options: SlotKeeperOptions): Promise<Slot> {
   await ensurePublications(client, { publications, create });
   const identity = await identify(database, name);
   const existing = await inspectSlot(client, name);
+  if (existing?.isActive === true) await endStaleReader(client, name);
   const lost = existing === undefined ? undefined : whyLost(existing, options);
   if (existing !== undefined && lost !== undefined) await dropSlot(client, name);
   let slot = lost === undefined ? existing : undefined;

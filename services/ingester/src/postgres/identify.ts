@@ -1,6 +1,6 @@
 import { parseLsn, zeroLsn, type Lsn } from "@walcast/model";
 import { DatabaseUnavailableError, endClient, type Database } from "@walcast/postgres";
-import { Client, type ClientConfig } from "pg";
+import { Client } from "pg";
 import { parseTimelineHistory, type Origin, type TimelineEnd } from "../log-origin.ts";
 import { explain } from "./preflight.ts";
 
@@ -16,7 +16,7 @@ export interface Identity {
 export async function identify(database: Database, slot: string): Promise<Identity> {
   // `replication` is known to the server and passed on by pg, whose types do not have it.
   const config = { ...database, application_name: "walcast identify", replication: "database" };
-  const client = new Client(config as ClientConfig);
+  const client = new Client(config);
   client.on("error", () => undefined); // told by the query that fails
   try {
     await client.connect().catch((cause: unknown) => {
@@ -38,5 +38,5 @@ export async function identify(database: Database, slot: string): Promise<Identi
 
 async function readHistory(client: Client, timeline: number): Promise<TimelineEnd[]> {
   const { rows } = await client.query<{ content: Buffer | string }>(`TIMELINE_HISTORY ${timeline}`);
-  return parseTimelineHistory(String(rows[0]?.content ?? ""));
+  return parseTimelineHistory(rows[0]?.content.toString() ?? "");
 }

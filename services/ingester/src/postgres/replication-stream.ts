@@ -4,6 +4,7 @@ import { escapeIdentifier, escapeLiteral, type Client } from "pg";
 import { LogicalReplicationService } from "pg-logical-replication";
 import { PublicationTooYoungError, ReplicationLostError } from "../errors.ts";
 import { explain } from "./preflight.ts";
+import { replicationName } from "./slot.ts";
 
 /** What was read from the socket since the last time. */
 export interface Turn {
@@ -80,7 +81,7 @@ export class ReplicationStream {
     this.#options = options;
     this.#plugin = new RawPlugin({ publications: options.publications });
     this.#service = new LogicalReplicationService(
-      { ...options.database, application_name: "walcast replication", options: sessionOptions },
+      { ...options.database, application_name: replicationName, options: sessionOptions },
       { acknowledge: { auto: false, timeoutSeconds: 0 } },
     );
   }

@@ -57,6 +57,22 @@ export async function createSlot(client: Client, name: string, serverVersion: nu
   return created;
 }
 
+/** What walsenders of walcast are called in pg_stat_activity. */
+export const replicationName = "walcast replication";
+
+/**
+ * Ends another walcast's walsender on the slot: whoever holds the leader lock may, since nobody else leads. Asked again at
+ * each try: one that is blocked writing to a frozen client takes two, one to give up and one to give up saying so.
+ */
+export async function endStaleReader(client: Client, name: string): Promise<void> {
+  await client.query(
+    `SELECT pg_terminate_backend(s.active_pid)
+       FROM pg_replication_slots s JOIN pg_stat_activity a ON a.pid = s.active_pid
+      WHERE s.slot_name = $1 AND a.application_name = $2`,
+    [name, replicationName],
+  );
+}
+
 export async function dropSlot(client: Client, name: string): Promise<void> {
   try {
     await client.query("SELECT pg_drop_replication_slot($1)", [name]);

@@ -1,0 +1,63 @@
+import { decodeBatch, type BatchHeader } from "@walcast/change-log";
+import type { Position } from "@walcast/model";
+import type { SimulatedStream } from "./simulation-stream.ts";
+
+export type ContinuityOf = (last: Position | undefined, header: BatchHeader) => "follows" | "repeat" | "hole";
+
+/** A promise of the design that a schedule broke. */
+export class BrokenPromise extends Error {}
+
+export const idOf = (record: Buffer | undefined): number =>
+  (JSON.parse(record?.toString() ?? "{}") as { readonly id: number }).id;
+
+/** Reads the log as `NatsReading` does: by sequence while nothing happens, by position where the log is not what it was. */
+export class SimulatedReader {
+  /** The ids of the rows it delivered. */
+  readonly seen: number[] = [];
+  readonly #stream: SimulatedStream;
+  readonly #continuityOf: ContinuityOf;
+  #sequence = 1;
+  #last: Position | undefined;
+  #confirmedHole: Position | undefined;
+
+  constructor(stream: SimulatedStream, continuityOf: ContinuityOf) {
+    this.#stream = stream;
+    this.#continuityOf = continuityOf;
+  }
+
+  get isAtEnd(): boolean {
+    return this.#sequence > this.#stream.lastSequence;
+  }
+
+  /** It may or may not notice a crash before it reads on. */
+  reconnect(): void {
+    if (this.#sequence > this.#stream.lastSequence + 1) this.#search();
+  }
+
+  read(): void {
+    this.reconnect();
+    const message = this.#stream.messages[this.#sequence - 1];
+    if (message === undefined) return;
+    const { header, changes } = decodeBatch(message.bytes);
+    const after = this.#last;
+    const continuity = this.#continuityOf(after, header);
+    if (continuity === "hole" && this.#confirmedHole !== after) {
+      this.#confirmedHole = after;
+      this.#search();
+      return;
+    }
+    if (continuity === "hole") throw new BrokenPromise(`a reader was told of a gap before message ${this.#sequence}`);
+    this.#sequence++;
+    if (continuity === "repeat") return;
+    this.#last = header.last;
+    for (const { record } of changes(after)) this.seen.push(idOf(record));
+  }
+
+  #search(): void {
+    const last = this.#last;
+    const found = this.#stream.messages.findIndex(
+      ({ bytes }) => last === undefined || this.#continuityOf(last, decodeBatch(bytes).header) !== "repeat",
+    );
+    this.#sequence = found === -1 ? this.#stream.lastSequence + 1 : found + 1;
+  }
+}
