@@ -3,6 +3,8 @@ import {
   formatPosition,
   parseLsn,
   parsePosition,
+  toLsn,
+  zeroLsn,
   type Lsn,
   type Position,
   type Relation,
@@ -64,7 +66,7 @@ const noRelation = { oid: 0, replicaIdentity: "n", columns: [] } as const;
 export const messageRelation: Relation = { ...noRelation, schema: "$message", table: "$message" };
 /**
  * A batch without changes. At the beginning of an epoch readers learn of the gap by it, without waiting for a change; at the
- * log's last position it is a repeat to them, and only keeps former writers out.
+ * log's last position, or at 0/0 in an empty log, it is a repeat to them, and only keeps former writers out.
  */
 const markRelation: Relation = { ...noRelation, schema: "$mark", table: "$mark" };
 export const markBatch = (position: Position): Batch => ({
@@ -73,6 +75,21 @@ export const markBatch = (position: Position): Batch => ({
   last: position,
   lines: new Uint8Array(),
 });
+
+/**
+ * Where an epoch begins: right before the byte that reading starts at. Commit records begin at multiples of eight, so no
+ * change is ever there.
+ */
+export const epochBeginning = (epoch: number, startLsn: Lsn): Position => ({
+  epoch,
+  commitLsn: toLsn(startLsn - 1n),
+  index: 0,
+});
+/** Whether a log that ends here holds no change of its epoch yet. */
+export const isEpochBeginning = ({ commitLsn }: Position): boolean => commitLsn % 8n === 7n;
+
+/** A mark in an empty log: it says nothing to anybody. */
+export const isBeforeEverything = (header: BatchHeader): boolean => header.last.commitLsn === zeroLsn;
 
 const newline = 0x0a;
 const tab = 0x09;

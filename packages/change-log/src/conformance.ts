@@ -238,6 +238,20 @@ export function describeChangeLog(name: string, { create }: ChangeLogSubject): v
       expect(await reader.places(places.length)).toEqual(places);
     });
 
+    it("refuses a former writer's appends also when there was nothing in the log", async () => {
+      const former = await log.openWriter();
+      const next = await log.openWriter();
+      expect(next.last).toBeUndefined();
+      await next.append(insertsAt("1.0/1.0"));
+      const reader = await readAfter("1.0/1.0");
+      const refused = await Promise.allSettled(
+        ["1.0/1.0", "1.0/2.0", "1.0/3.0"].map((at) => former.append(insertsAt(at))),
+      );
+      expect(refused.map(({ status }) => status)).toEqual(["rejected", "rejected", "rejected"]);
+      await next.append(insertsAt("1.0/2.0"));
+      expect(await reader.places(1)).toEqual(["1.0/2.0"]);
+    });
+
     it("tells a new writer where the log ends, and goes on without a gap", async () => {
       const former = await log.openWriter();
       expect(former.last).toBeUndefined();

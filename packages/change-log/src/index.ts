@@ -2,6 +2,7 @@ export {
   decodeBatch,
   decodeHeader,
   encodeBatch,
+  isEpochBeginning,
   messageRelation,
   transactionLine,
   type Batch,

@@ -1,5 +1,5 @@
-import { comparePositions, toLsn, type Position } from "@walcast/model";
-import { decodeBatch, encodeBatch, markBatch, type Batch, type LoggedBatch } from "./batch.ts";
+import { comparePositions, type Position } from "@walcast/model";
+import { decodeBatch, encodeBatch, epochBeginning, markBatch, type Batch, type LoggedBatch } from "./batch.ts";
 import { continuityOf } from "./continuity.ts";
 import { AppendRefusedError } from "./errors.ts";
 import type { ChangeLog, ChangeLogWriter, LogEntry, Reading, ReadOptions } from "./ports.ts";
@@ -63,7 +63,7 @@ export class MemoryChangeLog implements ChangeLog {
           this.#epoch++;
           this.#origin = origin;
           this.#last = last = undefined;
-          await this.#append(markBatch({ epoch: this.#epoch, commitLsn: toLsn(startLsn - 1n), index: 0 }));
+          await this.#append(markBatch(epochBeginning(this.#epoch, startLsn)));
         }),
       close: () => Promise.resolve(),
     } satisfies ChangeLogWriter);

@@ -1,7 +1,7 @@
 import type { JetStreamManager } from "@nats-io/jetstream";
 import { headers, type MsgHdrs } from "@nats-io/nats-core";
 import type { Position } from "@walcast/model";
-import { tryDecodeHeader } from "./batch.ts";
+import { isBeforeEverything, tryDecodeHeader } from "./batch.ts";
 
 // A change larger than a message is stored as several messages, in a row and in order; the header says which of how many.
 
@@ -51,8 +51,8 @@ export class PartJoiner {
 
 /** What a stored message says about the log. */
 export interface FoundPlace {
-  /** The last change of its batch. */
-  readonly last: Position;
+  /** The last change of its batch; undefined for a mark at the beginning of an empty log. */
+  readonly last: Position | undefined;
   /** The stream sequence of its batch's first part. */
   readonly sequence: number;
   /** The batch is complete with this message. */
@@ -75,5 +75,7 @@ export async function findPlace(
   // A stranger's message may claim to be a part of whatever stands before it.
   const { index, count } = partOf(first.header);
   const header = index === 1 && count === part.count ? tryDecodeHeader(first.data) : undefined;
-  return header && { last: header.last, sequence: firstSequence, isComplete: part.index === part.count };
+  if (header === undefined) return undefined;
+  const last = isBeforeEverything(header) ? undefined : header.last;
+  return { last, sequence: firstSequence, isComplete: part.index === part.count };
 }

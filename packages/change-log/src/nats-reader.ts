@@ -8,7 +8,7 @@ import {
 } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/nats-core";
 import { comparePositions, type Position } from "@walcast/model";
-import { decodeBatch } from "./batch.ts";
+import { decodeBatch, isBeforeEverything } from "./batch.ts";
 import { continuityOf } from "./continuity.ts";
 import { BatchFormatError, ChangeLogUnavailableError } from "./errors.ts";
 import { findPlace, partOf, PartJoiner, type FoundPlace } from "./nats-parts.ts";
@@ -179,7 +179,7 @@ class NatsReading implements Reading {
     const batch = decodeBatch(whole);
     const { header } = batch;
     const after = this.#last;
-    const continuity = continuityOf(after, header);
+    const continuity = isBeforeEverything(header) ? "repeat" : continuityOf(after, header);
     if (continuity === "hole" && after !== undefined && this.#confirmedHole !== after) {
       this.#confirmedHole = after;
       const place = await findAfter(this.#jsm, this.#stream, after);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { jetstreamManager, StorageType, type JetStreamManager } from "@nats-io/jetstream";
 import { headers } from "@nats-io/nats-core";
-import { startNats, waitUntil, type ServerProcess } from "@walcast/testkit";
+import { startNats, startNatsCluster, waitUntil, type ServerProcess } from "@walcast/testkit";
 import { afterEach, describe, expect, inject, it } from "vitest";
 import { encodeBatch, type Batch } from "./batch.ts";
 import { describeChangeLog, EntryTaker, insertsAt, makeBatch, position } from "./conformance.ts";
@@ -21,9 +21,15 @@ interface Parts {
   readonly url?: string;
   readonly source?: string;
   readonly batchBytes?: number;
+  readonly replicas?: number;
 }
 
-const connectLog = ({ url = inject("natsUrl"), source = uniqueSource(), batchBytes = 262_144 }: Parts = {}) =>
+const connectLog = ({
+  url = inject("natsUrl"),
+  source = uniqueSource(),
+  batchBytes = 262_144,
+  replicas = 1,
+}: Parts = {}) =>
   NatsChangeLog.connect({
     url,
     source,
@@ -32,7 +38,7 @@ const connectLog = ({ url = inject("natsUrl"), source = uniqueSource(), batchByt
     writing: {
       retentionMs: 3_600_000,
       retentionBytes: 256 * 1024 * 1024,
-      replicas: 1,
+      replicas,
       batchBytes,
       syncIntervalMs: 120_000,
       ackTimeoutMs: 10_000,
@@ -51,7 +57,7 @@ describe("NatsChangeLog", () => {
     const source = parts.source ?? uniqueSource();
     const log = await connectLog({ ...parts, source });
     ends.push(() => log.close());
-    const jsm = await jetstreamManager(log.connection);
+    const jsm = await jetstreamManager(log.connection, { checkAPI: false });
     const own = new AbortController();
     ends.push(() => own.abort());
     const read = async (from: ReadOptions["from"]): Promise<EntryTaker> =>
@@ -291,6 +297,24 @@ describe("NatsChangeLog", () => {
       await writer.append(insertsAt("1.0/6.0"));
       expect(await following).toEqual(["gap 1.0/5.0 1.0/6.0", "1.0/6.0"]);
     });
+  });
+
+  // Once, refused messages that were chained by id left such a stream unusable.
+  it("keeps a former writer's messages out of a cluster's stream, which goes on to serve", async () => {
+    const cluster = await startNatsCluster();
+    ends.push(() => cluster.stop());
+    const { log } = await open({ url: cluster.url, replicas: 3 });
+    const openWriter = () =>
+      waitUntil(() => log.openWriter(), { what: "the cluster to keep a stream", timeoutMs: 20_000 });
+    const former = await openWriter();
+    await former.append(insertsAt("1.0/1.0"));
+    const next = await openWriter();
+    await next.append(insertsAt("1.0/2.0"));
+    const places = Array.from({ length: 300 }, (_, index) => `1.0/${(index + 2).toString(16).toUpperCase()}.0`);
+    const refused = await Promise.allSettled(places.map((place) => former.append(insertsAt(place))));
+    for (const result of refused) expect(result).toMatchObject({ reason: { code: "APPEND_REFUSED" } });
+    await Promise.all(places.slice(1).map((place) => next.append(insertsAt(place))));
+    expect((await openWriter()).last).toEqual(position("1.0/12D.0"));
   });
 
   describe("when its server restarts", () => {

@@ -125,6 +125,7 @@ it("catches up after the gateway was away", async () => {
       timeoutMs: 30_000,
     },
   );
+  for (const page of pages) expect(sorted(await lists(page))).toEqual(sorted(await expected()));
   const folder = process.env["SCREENSHOT_DIR"];
   if (folder === undefined) return;
   mkdirSync(folder, { recursive: true });

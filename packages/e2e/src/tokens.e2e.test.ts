@@ -166,6 +166,7 @@ it.each(clientVersions)("realtime-js %s connects with its token and receives", a
   const subscription = client.subscribe({ table: "todos" });
   await waitUntil(() => isSubscribed(subscription), { what: "the subscription" });
   await cluster.sql.query("INSERT INTO todos SELECT coalesce(max(id), 0) + 1 FROM todos");
-  await waitUntil(() => subscription.changes.length === 1, { what: "the change" });
+  await waitUntil(() => subscription.changes.length > 0, { what: "the change" });
+  expect(subscription.changes.map(({ event }) => event)).toEqual(["INSERT"]);
   client.disconnect();
 });

@@ -1,7 +1,6 @@
 import { toLsn, type Lsn } from "@walcast/model";
 import { ProtocolError } from "./errors.ts";
-
-const decoder = new TextDecoder();
+import { toText } from "./text.ts";
 
 /** Reads the integers and strings of one message in order; every short read is a ProtocolError, never a wrong value. */
 export class ByteReader {
@@ -40,7 +39,7 @@ export class ByteReader {
   cstring(): string {
     const end = this.bytes.indexOf(0, this.offset);
     if (end === -1) this.fail("string without an end");
-    const text = decoder.decode(this.bytes.subarray(this.offset, end));
+    const text = toText(this.bytes, this.offset, end);
     this.offset = end + 1;
     return text;
   }
@@ -51,7 +50,10 @@ export class ByteReader {
     return this.bytes.subarray(start, start + length);
   }
 
-  text = (length: number): string => decoder.decode(this.slice(length));
+  text(length: number): string {
+    const start = this.#advance(length);
+    return toText(this.bytes, start, start + length);
+  }
 
   end(): void {
     if (this.offset !== this.bytes.length) this.fail(`${this.bytes.length - this.offset} bytes too many`);

@@ -34,7 +34,7 @@ function decodeBody(reader: ByteReader, messageTag: string): Message {
     case "R":
       return decodeRelation(reader);
     case "Y":
-      return { tag: "type", oid: reader.uint32(), schema: reader.cstring(), name: reader.cstring() };
+      return { tag: "type", oid: reader.uint32(), schema: readSchema(reader), name: reader.cstring() };
     case "I":
       return { tag: "insert", relationOid: reader.uint32(), newTuple: decodeNewTuple(reader) };
     case "U":
@@ -60,7 +60,7 @@ function decodeBody(reader: ByteReader, messageTag: string): Message {
 
 function decodeRelation(reader: ByteReader): RelationMessage {
   const oid = reader.uint32();
-  const schema = reader.cstring() || "pg_catalog"; // the empty namespace stands for pg_catalog
+  const schema = readSchema(reader);
   const table = reader.cstring();
   const replicaIdentity = reader.char();
   if (!isReplicaIdentity(replicaIdentity)) reader.fail(`unknown replica identity '${replicaIdentity}'`);
@@ -70,6 +70,9 @@ function decodeRelation(reader: ByteReader): RelationMessage {
   });
   return { tag: "relation", oid, schema, table, replicaIdentity, columns };
 }
+
+/** The empty namespace stands for pg_catalog. */
+const readSchema = (reader: ByteReader): string => reader.cstring() || "pg_catalog";
 
 const isReplicaIdentity = (char: string): char is ReplicaIdentity => "dnfi".includes(char);
 

@@ -1,6 +1,6 @@
 // The one thing of the host that this pure package touches.
 declare class TextDecoder {
-  constructor(label?: string, options?: { fatal?: boolean });
+  constructor(label?: string, options?: { fatal?: boolean; ignoreBOM?: boolean });
   decode(input: Uint8Array): string;
 }
 declare class TextEncoder {

@@ -1,4 +1,5 @@
-const decoder = new TextDecoder();
+// A byte order mark is a character like any other: values and names may begin with one.
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const encoder = new TextEncoder();
 
 export const toText = (bytes: Uint8Array, start: number, end: number): string =>

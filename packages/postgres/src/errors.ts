@@ -1,3 +1,5 @@
+import pg from "pg";
+
 /** The source database cannot be reached, or refused the connection. walcast tries again by itself. */
 export class DatabaseUnavailableError extends Error {
   readonly code = "DATABASE_UNAVAILABLE";
@@ -9,10 +11,13 @@ export class DatabaseUnavailableError extends Error {
   }
 }
 
-/** The SQLSTATE of a PostgreSQL error, also where it is the cause of another (manual, "PostgreSQL Error Codes"). */
+/**
+ * The SQLSTATE of a PostgreSQL error, also where it is the cause of another (manual, "PostgreSQL Error Codes"). Only the
+ * server's own errors have one: the system's codes may look alike, as EPIPE does.
+ */
 export function sqlStateOf(error: unknown): string | undefined {
   for (let at: unknown = error; at instanceof Error; at = at.cause) {
-    if ("code" in at && typeof at.code === "string" && /^[0-9A-Z]{5}$/.test(at.code)) return at.code;
+    if (at instanceof pg.DatabaseError && at.code !== undefined) return at.code;
   }
   return undefined;
 }

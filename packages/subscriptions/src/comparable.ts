@@ -1,4 +1,5 @@
 import { parseDate, parseTime, parseTimestamp } from "./datetime.ts";
+import { trimSpace } from "./space.ts";
 
 /** Values of one kind, brought to a form that `<` and `===` order as PostgreSQL does. */
 export type Comparable = bigint | number | string | boolean;
@@ -17,18 +18,31 @@ const natural = (a: Comparable, b: Comparable): number => (a < b ? -1 : a > b ? 
 const integerType = (label: string, bits: number): ComparableType => ({
   label,
   parse(text) {
-    if (!/^\s*[+-]?\d+\s*$/.test(text)) return undefined;
-    const value = BigInt(text.trim().replace(/^\+/, ""));
+    const trimmed = trimSpace(text);
+    if (!/^[+-]?\d+$/.test(trimmed)) return undefined;
+    const value = BigInt(trimmed.replace(/^\+/, ""));
     return BigInt.asIntN(bits, value) === value ? value : undefined;
   },
   compare: natural,
 });
 
+/** PostgreSQL also takes negative, octal and hexadecimal ones, and means something else by them: nobody filters by those. */
+const oidType: ComparableType = {
+  label: "oid",
+  parse(text) {
+    const trimmed = trimSpace(text);
+    if (!/^(0|[1-9]\d{0,9})$/.test(trimmed)) return undefined;
+    const value = BigInt(trimmed);
+    return BigInt.asUintN(32, value) === value ? value : undefined;
+  },
+  compare: natural,
+};
+
 /** Exact: digits are compared, never floating-point numbers. Canonical text makes equal values equal keys. */
 const numericType: ComparableType = {
   label: "numeric",
   parse(text) {
-    const match = /^\s*([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,4}))?\s*$/.exec(text);
+    const match = /^([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,4}))?$/.exec(trimSpace(text));
     if (match === null || `${match[2] ?? ""}${match[3] ?? ""}` === "") return undefined;
     const [, sign = "", whole = "", fraction = "", exponentText = "0"] = match;
     let exponent = Number(exponentText) - fraction.length;
@@ -53,11 +67,14 @@ function compareDecimals(a: string, b: string): number {
 const floatType = (label: string): ComparableType => ({
   label,
   parse(text) {
-    const trimmed = text.trim();
+    const trimmed = trimSpace(text);
     if (/^[+-]?inf(inity)?$/i.test(trimmed)) return trimmed.startsWith("-") ? -Infinity : Infinity;
-    if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(trimmed)) return undefined;
-    const value = Number(trimmed);
-    return label === "real" ? Math.fround(value) : value;
+    const match = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.exec(trimmed);
+    if (match === null) return undefined;
+    const value = label === "real" ? Math.fround(Number(trimmed)) : Number(trimmed);
+    // Out of range, as PostgreSQL says: it became infinite, or nothing of it is left.
+    const isLost = value === 0 && /[1-9]/.test(match[1] ?? "");
+    return Number.isFinite(value) && !isLost ? value + 0 : undefined; // + 0: no negative zero
   },
   compare: natural,
 });
@@ -66,7 +83,7 @@ const floatType = (label: string): ComparableType => ({
 const boolType: ComparableType = {
   label: "boolean",
   parse(text) {
-    const word = text.trim().toLowerCase();
+    const word = trimSpace(text).toLowerCase();
     if (word === "") return undefined;
     if (word === "1" || word === "on" || "true".startsWith(word) || "yes".startsWith(word)) return true;
     if (
@@ -110,12 +127,8 @@ const byteaType: ComparableType = {
 const uuidType: ComparableType = {
   label: "uuid",
   parse(text) {
-    const digits = text
-      .trim()
-      .toLowerCase()
-      .replace(/^\{(.*)\}$/, "$1")
-      .replaceAll("-", "");
-    return /^[0-9a-f]{32}$/.test(digits) ? digits : undefined;
+    const bare = text.toLowerCase().replace(/^\{(.*)\}$/, "$1");
+    return /^[0-9a-f]{4}(-?[0-9a-f]{4}){7}$/.test(bare) ? bare.replaceAll("-", "") : undefined;
   },
   compare: natural,
 };
@@ -130,7 +143,7 @@ const types: Readonly<Record<string, ComparableType>> = {
   int2: integerType("smallint", 16),
   int4: integerType("integer", 32),
   int8: integerType("bigint", 64),
-  oid: integerType("oid", 33),
+  oid: oidType,
   numeric: numericType,
   float4: floatType("real"),
   float8: floatType("double precision"),

@@ -1,3 +1,5 @@
+import { trimSpace } from "./space.ts";
+
 // Dates and times as numbers of days or microseconds, from ISO 8601 and from PostgreSQL's own output ("Date/Time Types").
 
 const microsPerDay = 86_400_000_000n;
@@ -5,7 +7,7 @@ const microsPerDay = 86_400_000_000n;
 const infinity = 1n << 70n;
 
 const infinities: Readonly<Record<string, bigint>> = { infinity, "-infinity": -infinity };
-const parseInfinity = (text: string): bigint | undefined => infinities[text.trim().toLowerCase()];
+const parseInfinity = (text: string): bigint | undefined => infinities[text.toLowerCase()];
 
 /** Days since 1970-01-01 in the proleptic Gregorian calendar; year 0 is 1 BC. */
 function daysOf(year: bigint, month: bigint, day: bigint): bigint {
@@ -17,50 +19,67 @@ function daysOf(year: bigint, month: bigint, day: bigint): bigint {
   return era * 146_097n + dayOfEra - 719_468n;
 }
 
+/** The first day of PostgreSQL's calendar, 4714-11-24 BC. */
+const firstDay = daysOf(-4713n, 11n, 24n);
+/** The first ones after the last date and the last timestamp. */
+const endOfDates = daysOf(5_874_898n, 1n, 1n);
+const endOfTimestamps = daysOf(294_277n, 1n, 1n) * microsPerDay;
+
 function parseDays(text: string, isBc: boolean): bigint | undefined {
   const match = /^(\d{4,7})-(\d{1,2})-(\d{1,2})$/.exec(text);
   if (match === null) return undefined;
-  const [year, month, day] = [BigInt(match[1] ?? 0), BigInt(match[2] ?? 0), BigInt(match[3] ?? 0)];
-  if (month < 1n || month > 12n || day < 1n || day > 31n) return undefined;
-  return daysOf(isBc ? 1n - year : year, month, day);
+  const [yearInEra, month, day] = [BigInt(match[1] ?? 0), BigInt(match[2] ?? 0), BigInt(match[3] ?? 0)];
+  if (yearInEra === 0n || month < 1n || month > 12n || day < 1n) return undefined;
+  const year = isBc ? 1n - yearInEra : yearInEra;
+  const nextMonth = month === 12n ? daysOf(year + 1n, 1n, 1n) : daysOf(year, month + 1n, 1n);
+  const days = daysOf(year, month, day);
+  return days < nextMonth && days >= firstDay && days < endOfDates ? days : undefined;
 }
 
-const stripEra = (text: string): { rest: string; isBc: boolean } => {
-  const rest = text.trim().replace(/\s+(BC|AD)$/i, "");
-  return { rest, isBc: /\sBC$/i.test(text.trim()) };
-};
+const stripEra = (text: string): { rest: string; isBc: boolean } => ({
+  rest: text.replace(/ +(BC|AD)$/i, ""),
+  isBc: / BC$/i.test(text),
+});
 
 export function parseDate(text: string): bigint | undefined {
-  const { rest, isBc } = stripEra(text);
-  return parseInfinity(rest) ?? parseDays(rest, isBc);
+  const trimmed = trimSpace(text);
+  const { rest, isBc } = stripEra(trimmed);
+  return parseInfinity(trimmed) ?? parseDays(rest, isBc);
 }
 
 /** Microseconds since midnight. */
 export function parseTime(text: string): bigint | undefined {
-  const match = /^\s*(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,6}))?)?\s*$/.exec(text);
+  const match = /^(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,6}))?)?$/.exec(trimSpace(text));
   if (match === null) return undefined;
   const [hours, minutes, seconds] = [Number(match[1]), Number(match[2]), Number(match[3] ?? 0)];
-  if (hours > 24 || minutes > 59 || seconds > 60) return undefined;
-  return BigInt((hours * 60 + minutes) * 60 + seconds) * 1_000_000n + BigInt((match[4] ?? "").padEnd(6, "0"));
+  if (minutes > 59 || seconds > 60) return undefined;
+  const micros = BigInt((hours * 60 + minutes) * 60 + seconds) * 1_000_000n + BigInt((match[4] ?? "").padEnd(6, "0"));
+  return micros <= microsPerDay ? micros : undefined; // 24:00 is a time
 }
 
 /** Microseconds since 1970; a zone in a timestamp without one is ignored, as PostgreSQL ignores it. No zone means UTC. */
 export function parseTimestamp(text: string, { withZone }: { readonly withZone: boolean }): bigint | undefined {
-  const { rest, isBc } = stripEra(text);
-  const infinite = parseInfinity(rest);
+  const trimmed = trimSpace(text);
+  const infinite = parseInfinity(trimmed);
   if (infinite !== undefined) return infinite;
-  const match = /^(\d+-\d+-\d+)(?:[T ]\s*([\d:.]+)\s*(Z|[+-]\d{1,2}(?::?\d{2}(?::?\d{2})?)?)?)?$/i.exec(rest);
+  const { rest, isBc } = stripEra(trimmed);
+  const match = /^(\d+-\d+-\d+)(?:(?:T| +)([\d:.]+) *(Z|[+-][\d:]+)?)?$/i.exec(rest);
   if (match === null) return undefined;
   const days = parseDays(match[1] ?? "", isBc);
   const time = match[2] === undefined ? 0n : parseTime(match[2]);
-  if (days === undefined || time === undefined) return undefined;
-  return days * microsPerDay + time - (withZone ? offsetMicros(match[3]) : 0n);
+  const offset = offsetMicros(match[3]);
+  if (days === undefined || time === undefined || offset === undefined) return undefined;
+  const micros = days * microsPerDay + time - (withZone ? offset : 0n);
+  return micros >= firstDay * microsPerDay && micros < endOfTimestamps ? micros : undefined;
 }
 
-function offsetMicros(zone: string | undefined): bigint {
+/** `Z`, `+02`, `+0230`, `+02:30`, `+02:30:15`, also with one digit for the hours. */
+function offsetMicros(zone: string | undefined): bigint | undefined {
   if (zone === undefined || /^z$/i.test(zone)) return 0n;
-  const digits = zone.slice(1).replaceAll(":", "").padEnd(6, "0");
-  const hours = zone.slice(1).split(":")[0]?.length === 1 ? `0${digits}`.slice(0, 6) : digits;
-  const seconds = Number(hours.slice(0, 2)) * 3600 + Number(hours.slice(2, 4)) * 60 + Number(hours.slice(4, 6));
-  return BigInt(zone.startsWith("-") ? -seconds : seconds) * 1_000_000n;
+  const match = /^[+-](\d{1,2})(?:(\d{2})|:(\d{2})(?::(\d{2}))?)?$/.exec(zone);
+  if (match === null) return undefined;
+  const [hours, minutes, seconds] = [Number(match[1]), Number(match[2] ?? match[3] ?? 0), Number(match[4] ?? 0)];
+  if (hours > 15 || minutes > 59 || seconds > 59) return undefined;
+  const total = (hours * 60 + minutes) * 60 + seconds;
+  return BigInt(zone.startsWith("-") ? -total : total) * 1_000_000n;
 }

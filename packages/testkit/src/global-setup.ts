@@ -15,6 +15,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const servers = await lease.servers;
   lease.users += 1;
   project.provide("postgresUrl", servers.postgresUrl);
+  project.provide("postgresVersion", servers.postgresVersion);
   project.provide("natsUrl", servers.natsUrl);
   project.provide("redisUrl", servers.redisUrl);
   return async () => {

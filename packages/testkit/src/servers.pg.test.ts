@@ -51,6 +51,14 @@ describe("the shared servers", () => {
     ]);
   });
 
+  test("PostgreSQL has the version that was asked for, and tests are told which", async () => {
+    const version = inject("postgresVersion");
+    const asked = process.env["WALCAST_TEST_POSTGRES"];
+    if (asked !== undefined) expect(String(version)).toBe(asked);
+    const [row] = await query(inject("postgresUrl"), "SHOW server_version_num");
+    expect(Math.trunc(Number(row?.["server_version_num"]) / 10_000)).toBe(version);
+  });
+
   test("NATS acknowledges a publish to a stream", async () => {
     await expect(publishDurably(inject("natsUrl"))).resolves.toBe(1);
   });

@@ -1,7 +1,8 @@
 import { findContainers, type RunningServer } from "./containers.ts";
 import { MissingServerError } from "./errors.ts";
 import { startNats } from "./nats.ts";
-import { startPostgres } from "./postgres.ts";
+import { postgresVersionOf, startPostgres } from "./postgres.ts";
+import { chosenPostgres } from "./postgres-binaries.ts";
 import type { ServerUrls } from "./provided-context.ts";
 import { startRedis } from "./redis.ts";
 import { installServerBinaries } from "./server-binaries.ts";
@@ -16,14 +17,17 @@ export interface SharedServers extends ServerUrls {
 
 /**
  * Starts the servers in Docker when an engine has what we need, and from binaries otherwise;
- * `WALCAST_TEST_SERVERS=docker` or `=binaries` takes the choice away.
+ * `WALCAST_TEST_SERVERS=docker` or `=binaries` takes the choice away, and `WALCAST_TEST_POSTGRES=14` (to 18) that of the
+ * PostgreSQL version.
  */
 export async function startSharedServers(): Promise<SharedServers> {
   const forced = forcedChoice();
   if (forced !== "binaries") {
     const containers = await findContainers();
     if (!("unavailable" in containers)) {
-      return startAll([containers.postgres, containers.nats, containers.redis]);
+      // An image of just the version that was asked for need not be there, its binaries are.
+      const postgres = chosenPostgres() === undefined ? containers.postgres : startPostgres;
+      return startAll([postgres, containers.nats, containers.redis]);
     }
     if (forced === "docker") throw new MissingServerError(`WALCAST_TEST_SERVERS=docker, but ${containers.unavailable}`);
   }
@@ -45,7 +49,8 @@ async function startAll(starters: readonly [postgres: Starter, nats: Starter, re
     await stop();
     throw new Error(`the servers for tests did not start: ${String(failure?.reason)}`, { cause: failure?.reason });
   }
-  return { postgresUrl: postgres.url, natsUrl: nats.url, redisUrl: redis.url, stop };
+  const postgresVersion = await postgresVersionOf(postgres.url);
+  return { postgresUrl: postgres.url, postgresVersion, natsUrl: nats.url, redisUrl: redis.url, stop };
 }
 
 function forcedChoice(): Choice | undefined {

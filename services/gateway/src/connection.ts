@@ -41,8 +41,8 @@ export interface ConnectionOptions {
   readonly now?: () => number;
 }
 
-/** Frames that may wait behind a join whose token is being verified. */
-const backlogLimit = 1_000;
+/** What may wait behind a join whose token is being verified: frames, and characters of them. */
+const backlogLimit = { frames: 1_000, characters: 16 * 1024 * 1024 };
 /** A token is looked at again after this long at the latest (protocol.md 4.9). */
 const recheckMs = 5 * 60_000;
 
@@ -59,29 +59,33 @@ export class Connection implements SubscribingConnection {
   readonly #options: ConnectionOptions;
   readonly #channels = new Map<string, Channel>();
   #backlog: ClientFrame[] = [];
+  #backlogCharacters = 0;
   #isBusy = false;
   #isClosed = false;
-  lastHeardMs: number;
+  /** By the monotonic clock. */
+  lastHeardMs = performance.now();
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.serializer = options.serializer;
-    this.lastHeardMs = this.#now();
   }
 
   /** One text frame from the client. */
   receive(text: string): void {
-    this.lastHeardMs = this.#now();
+    this.lastHeardMs = performance.now();
     const frame = this.serializer.decode(text);
     if (frame === undefined) return this.malformed();
     if (!this.#isBusy) return this.#take(frame);
-    if (this.#backlog.length >= backlogLimit) return this.end(CloseCode.Policy, "too many frames at once");
+    this.#backlogCharacters += text.length;
+    if (this.#backlog.length >= backlogLimit.frames || this.#backlogCharacters > backlogLimit.characters) {
+      return this.end(CloseCode.Policy, "too many frames at once");
+    }
     this.#backlog.push(frame);
   }
 
   /** Bytes that are no frame of this serializer. */
   malformed(): void {
-    this.lastHeardMs = this.#now();
+    this.lastHeardMs = performance.now();
     this.#options.metrics.malformedFrames.inc();
     this.#options.log.debug({ vsn: this.serializer.vsn }, "malformed frame dropped");
   }
@@ -138,7 +142,10 @@ export class Connection implements SubscribingConnection {
         this.#isBusy = false;
         while (!this.#isBusy && !this.#isClosed) {
           const next = this.#backlog.shift();
-          if (next === undefined) return;
+          if (next === undefined) {
+            this.#backlogCharacters = 0;
+            return;
+          }
           this.#take(next);
         }
       });

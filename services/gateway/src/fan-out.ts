@@ -47,10 +47,14 @@ function currentHead(group: Group, ids: readonly number[]): Buffer {
 const legacyHead = (group: Group, event: string): Buffer =>
   remember(group, event, () => group.serializer.fanOut(group.topic, event).head);
 
+/** A channel with many bindings has very many sets of ids that may match. */
+const headsLimit = 1_000;
+
 function remember(group: Group, key: string, make: () => string): Buffer {
   const known = group.heads.get(key);
   if (known !== undefined) return known;
   const head = Buffer.from(make());
+  if (group.heads.size >= headsLimit) group.heads.clear();
   group.heads.set(key, head);
   return head;
 }

@@ -1,12 +1,12 @@
-import type { ChangeLogWriter } from "@walcast/change-log";
-import { formatPosition } from "@walcast/model";
+import { isEpochBeginning, type ChangeLogWriter } from "@walcast/change-log";
+import { formatPosition, type Lsn } from "@walcast/model";
 import type { Database } from "@walcast/postgres";
 import type { Logger } from "@walcast/telemetry";
 import type { Client } from "pg";
 import type { ReplicationConfig } from "./config.ts";
 import { continuityBreak, formatOrigin, parseOrigin } from "./log-origin.ts";
 import type { IngesterMetrics } from "./metrics.ts";
-import { identify } from "./postgres/identify.ts";
+import { identify, type Identity } from "./postgres/identify.ts";
 import { checkServer, ensurePublications } from "./postgres/preflight.ts";
 import { createSlot, dropSlot, endStaleReader, inspectSlot, type Slot } from "./postgres/slot.ts";
 
@@ -32,44 +32,58 @@ export const lagLimitBytes = ({ MAX_REPLICATION_LAG_MB: limit }: ReplicationConf
  * of the gap at once, by an entry in the log itself, and the log line says what happened. Nothing is recreated silently.
  */
 export async function prepareSlot(options: SlotKeeperOptions): Promise<Slot> {
-  const { config, database, client, writer, log } = options;
+  const { config, database, client, log } = options;
   const { SLOT_NAME: name, PUBLICATIONS: publications, CREATE_PUBLICATION: create } = config;
   const serverVersion = await checkServer(client);
   await ensurePublications(client, { publications, create });
   const identity = await identify(database, name);
   const existing = await inspectSlot(client, name);
   if (existing?.isActive === true) await endStaleReader(client, name);
-  const lost = existing === undefined ? undefined : whyLost(existing, options);
-  if (existing !== undefined && lost !== undefined) await dropSlot(client, name);
-  let slot = lost === undefined ? existing : undefined;
-  if (slot === undefined) {
-    log.info({ slot: name }, "creating the replication slot; this waits for running transactions to end");
-    slot = await createSlot(client, name, serverVersion);
-  }
+  const lost = existing === undefined ? "the slot was gone" : whyLost(existing, options);
+  await continueLog({ ...options, identity, lost, confirmedLsn: existing?.confirmedLsn });
+  if (existing !== undefined && lost === undefined) return existing;
+  if (existing !== undefined) await dropSlot(client, name);
+  log.info({ slot: name }, "creating the replication slot; this waits for running transactions to end");
+  return await createSlot(client, name, serverVersion);
+}
+
+/**
+ * Begins a new epoch where the log cannot be continued. Before the slot is made anew: a crash in between must not leave a
+ * slot that looks well behind a gap that nobody was told of. An epoch that has only just begun has told of it already.
+ */
+async function continueLog(
+  options: SlotKeeperOptions & {
+    readonly identity: Identity;
+    readonly lost: string | undefined;
+    readonly confirmedLsn: Lsn | undefined;
+  },
+): Promise<void> {
+  const { config, writer, log, metrics, identity, lost, confirmedLsn } = options;
+  const { last } = writer;
   const origin = formatOrigin(identity.origin);
-  const broken =
-    writer.last === undefined && lost === undefined
-      ? undefined
-      : (lost ??
-        (existing === undefined ? "the slot was gone" : undefined) ??
-        continuityBreak({
-          logged: writer.origin === undefined ? undefined : parseOrigin(writer.origin),
-          current: identity.origin,
-          logEnd: writer.last?.commitLsn,
-          ...identity,
-        }));
-  if (broken !== undefined) {
-    const logEnd = writer.last === undefined ? null : formatPosition(writer.last);
-    await writer.raiseEpoch({ origin, startLsn: slot.confirmedLsn });
-    options.metrics.epochs.inc();
-    log.error(
-      { slot: name, reason: broken, epoch: writer.epoch, logEnd },
-      "changes are lost: a new epoch begins, and subscribers are told to read their rows again",
-    );
-  } else if (writer.origin !== origin) {
-    await writer.recordOrigin(origin);
+  const elsewhere = continuityBreak({
+    logged: writer.origin === undefined ? undefined : parseOrigin(writer.origin),
+    current: identity.origin,
+    logEnd: last?.commitLsn,
+    ...identity,
+  });
+  const broken = elsewhere ?? (last === undefined || isEpochBeginning(last) ? undefined : lost);
+  if (broken === undefined) {
+    if (writer.origin !== origin) await writer.recordOrigin(origin);
+    return;
   }
-  return slot;
+  const startLsn = lost === undefined && confirmedLsn !== undefined ? confirmedLsn : identity.serverLsn;
+  await writer.raiseEpoch({ origin, startLsn });
+  metrics.epochs.inc();
+  log.error(
+    {
+      slot: config.SLOT_NAME,
+      reason: broken,
+      epoch: writer.epoch,
+      logEnd: last === undefined ? null : formatPosition(last),
+    },
+    "changes are lost: a new epoch begins, and subscribers are told to read their rows again",
+  );
 }
 
 function whyLost(slot: Slot, { config, unreadable }: SlotKeeperOptions): string | undefined {

@@ -75,21 +75,20 @@ export function createPublicationCatalog(
       const key = `${schema}\0${table}`;
       const former = answers.get(key);
       if (former !== undefined && now() - former.atMs < freshMs) return await former.columns;
-      const columns = ask(schema, table);
+      const asked = ask(schema, table);
+      // Others who join meanwhile get this promise: the former answer must be in it.
+      const columns = former === undefined ? asked : asked.catch(() => former.columns);
       const answer = { atMs: now(), columns };
       answers.set(key, answer);
-      try {
-        const found = await columns;
-        if (found === undefined && answers.get(key) === answer) answers.delete(key);
-        return found;
-      } catch (error) {
-        if (answers.get(key) === answer) {
-          if (former === undefined) answers.delete(key);
-          else answers.set(key, former);
-        }
-        if (former === undefined) throw error;
-        return await former.columns;
+      const outcome = await asked.then(
+        (found) => (found === undefined ? "absent" : "found"),
+        () => "failed",
+      );
+      if (outcome !== "found" && answers.get(key) === answer) {
+        if (outcome === "failed" && former !== undefined) answers.set(key, former);
+        else answers.delete(key);
       }
+      return await columns;
     },
     close: () => pool.end(),
   };

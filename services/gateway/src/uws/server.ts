@@ -105,7 +105,7 @@ export class Server {
   }
 
   #closeIdle(): void {
-    const deadline = Date.now() - this.#options.config.IDLE_TIMEOUT_MS;
+    const deadline = performance.now() - this.#options.config.IDLE_TIMEOUT_MS;
     for (const connection of this.#connections) {
       if (connection.lastHeardMs < deadline) connection.end(CloseCode.Idle, "idle");
     }
@@ -146,11 +146,13 @@ export class Server {
     let isAborted = false;
     response.onAborted(() => (isAborted = true));
     const refusal =
-      serializer === undefined ? { status: "403 Forbidden", text: undefined } : await this.#refusal(token);
+      serializer === undefined
+        ? { status: "403 Forbidden", text: undefined, reason: "vsn" }
+        : await this.#refusal(token);
     if (isAborted) return;
     response.cork(() => {
       if (refusal !== undefined) {
-        this.#options.metrics.refusals.inc({ reason: refusal.text ?? "vsn" });
+        this.#options.metrics.refusals.inc({ reason: refusal.reason });
         response.writeStatus(refusal.status);
         if (refusal.text === undefined) response.end();
         else {
@@ -165,18 +167,19 @@ export class Server {
     });
   }
 
-  /** Why the upgrade is refused, if it is (protocol.md 1.3). */
-  async #refusal(token: string | undefined): Promise<{ status: string; text: string } | undefined> {
+  /** Why the upgrade is refused, if it is (protocol.md 1.3). `reason` is for metrics: a text may hold what a client chose. */
+  async #refusal(token: string | undefined): Promise<{ status: string; text: string; reason: string } | undefined> {
     const { verifyToken, log } = this.#options;
-    if (this.#isDraining) return { status: "503 Service Unavailable", text: "Server is shutting down" };
+    if (this.#isDraining)
+      return { status: "503 Service Unavailable", text: "Server is shutting down", reason: "draining" };
     if (verifyToken === undefined) return undefined;
-    if (token === undefined) return { status: "401 Unauthorized", text: "API key is missing" };
+    if (token === undefined) return { status: "401 Unauthorized", text: "API key is missing", reason: "tokenMissing" };
     try {
       const verdict = await verifyToken(token);
-      return verdict.tag === "valid" ? undefined : upgradeRefusal(verdict);
+      return verdict.tag === "valid" ? undefined : { ...upgradeRefusal(verdict), reason: verdict.tag };
     } catch (error) {
       log.error(describeError(error), "verifying a token failed");
-      return { status: "500 Internal Server Error", text: "Error connecting to Realtime" };
+      return { status: "500 Internal Server Error", text: "Error connecting to Realtime", reason: "failure" };
     }
   }
 

@@ -25,7 +25,7 @@ export async function identify(database: Database, slot: string): Promise<Identi
     const { rows } = await client.query<{ systemid: string; timeline: number; xlogpos: string }>("IDENTIFY_SYSTEM");
     const [row] = rows;
     if (row === undefined) throw new DatabaseUnavailableError();
-    const timeline = Number(row.timeline);
+    const { timeline } = row;
     return {
       origin: { systemId: row.systemid, timeline },
       serverLsn: parseLsn(row.xlogpos) ?? zeroLsn,

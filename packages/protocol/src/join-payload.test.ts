@@ -1,0 +1,76 @@
+import { describe, expect, it } from "vitest";
+import { parseJoin } from "./join-payload.ts";
+
+const current = { tag: "current", token: undefined, postgresChanges: [], isPrivate: false };
+
+describe("parseJoin", () => {
+  it.each([
+    ["an empty object", {}],
+    ["a 1.x token", { user_token: "jwt" }],
+    ["null", null],
+    ["an array", []],
+    ["a text", "config"],
+    ["nothing", undefined],
+  ])("takes %s, which has no config, for a legacy join", (_, payload) => {
+    expect(parseJoin(payload)).toMatchObject({ tag: "legacy" });
+  });
+
+  it.each([
+    ["empty", {}],
+    ["null", null],
+    ["no object", 7],
+    ["an array", [{ postgres_changes: [{ schema: "public" }] }]],
+  ])("goes on with the defaults when config is %s", (_, config) => {
+    expect(parseJoin({ config })).toEqual(current);
+  });
+
+  it("keeps each binding as the client sent it, and drops what is none", () => {
+    const bindings = [
+      { event: "*", schema: "public", table: "todos", filter: "id=eq.1" },
+      null,
+      { filter: null, extra: { deep: [1] } },
+      "text",
+      [],
+      {},
+    ];
+    const join = parseJoin({ config: { postgres_changes: bindings } });
+    const { postgresChanges } = join.tag === "current" ? join : { postgresChanges: [] };
+    expect(postgresChanges).toEqual([bindings[0], bindings[2], {}]);
+    expect(postgresChanges[0]).toBe(bindings[0]);
+  });
+
+  it.each([null, undefined, {}, "all", 7])("has no bindings when postgres_changes is %j", (bindings) => {
+    expect(parseJoin({ config: { postgres_changes: bindings } })).toEqual(current);
+  });
+
+  it.each<[unknown, boolean]>([
+    [true, true],
+    ["true", true],
+    ["TRUE", true],
+    [false, false],
+    ["false", false],
+    [undefined, false],
+    [null, false],
+    [1, false],
+    ["yes", false],
+  ])("reads private: %j as %s", (value, isPrivate) => {
+    expect(parseJoin({ config: { private: value } })).toEqual({ ...current, isPrivate });
+  });
+
+  it.each<[string, object, string | undefined]>([
+    ["none", {}, undefined],
+    ["access_token", { access_token: "a" }, "a"],
+    ["user_token", { user_token: "u" }, "u"],
+    ["user_token before access_token", { access_token: "a", user_token: "u" }, "u"],
+    ["the connection's when the first is an opaque key", { access_token: "sb_x", user_token: "u" }, undefined],
+    ["the connection's when the only one is an opaque key", { user_token: "sb_x" }, undefined],
+    ["user_token, opaque or not, when access_token is a token", { access_token: "a", user_token: "sb_x" }, "sb_x"],
+    ["user_token when access_token is null", { access_token: null, user_token: "u" }, "u"],
+    ["access_token when user_token is no text", { access_token: "a", user_token: 7 }, "a"],
+    ["the connection's when neither is a text", { access_token: 7, user_token: {} }, undefined],
+    ["an empty one", { access_token: "" }, ""],
+  ])("chooses the token: %s", (_, tokens, expected) => {
+    expect(parseJoin(tokens).token).toBe(expected);
+    expect(parseJoin({ ...tokens, config: {} }).token).toBe(expected);
+  });
+});

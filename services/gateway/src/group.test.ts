@@ -1,0 +1,75 @@
+import type { LoggedChange } from "@walcast/change-log";
+import { toLsn, type Relation } from "@walcast/model";
+import { serializerV1, serializerV2 } from "@walcast/protocol";
+import { describe, expect, it } from "vitest";
+import { identify, parseBinding } from "./binding.ts";
+import { Groups, type Audience } from "./group.ts";
+
+const todos: Relation = {
+  oid: 1,
+  schema: "public",
+  table: "todos",
+  replicaIdentity: "d",
+  columns: [{ name: "id", type: "int4", typeOid: 23, typeModifier: -1, isKey: true }],
+};
+const insert = (id: number): LoggedChange => ({
+  kind: "insert",
+  position: { epoch: 1, commitLsn: toLsn(1n), index: 0 },
+  committedAtMicros: 0,
+  xid: 1,
+  record: Buffer.from(`{"id":${id}}`),
+  oldRecord: undefined,
+  unchanged: undefined,
+});
+
+const audience = (
+  requests: readonly Record<string, unknown>[],
+  { topic = "realtime:room", serializer = serializerV1, dialect = "current" }: Partial<Audience> = {},
+): Audience => ({ topic, serializer, dialect, bindings: identify(requests).map(parseBinding) });
+const all = { schema: "public", table: "todos" };
+
+describe("Groups", () => {
+  it("lets channels that must get the same frames share a group", () => {
+    const groups = new Groups();
+    const first = groups.enter(audience([all]));
+    const second = groups.enter(audience([all]));
+    expect(second).toBe(first);
+    expect([groups.size, first.members]).toEqual([1, 2]);
+  });
+
+  it.each<[string, Audience]>([
+    ["topic", audience([all], { topic: "realtime:other" })],
+    ["serializer", audience([all], { serializer: serializerV2 })],
+    ["dialect", audience([all], { dialect: "legacy" })],
+    ["filter", audience([{ ...all, filter: "id=eq.1" }])],
+    ["event", audience([{ ...all, event: "INSERT" }])],
+    ["number of bindings", audience([all, { schema: "private" }])],
+  ])("keeps channels apart that differ in %s", (_, other) => {
+    const groups = new Groups();
+    expect(groups.enter(other).name).not.toBe(groups.enter(audience([all])).name);
+    expect(groups.size).toBe(2);
+  });
+
+  it("finds a group as long as it has members, and the next one of its kind is a new one", () => {
+    const groups = new Groups();
+    const [first] = [groups.enter(audience([all])), groups.enter(audience([all]))];
+    groups.leave(first);
+    expect([...groups.index.match(todos, insert(1)).keys()]).toEqual([first]);
+    groups.leave(first);
+    expect(groups.size).toBe(0);
+    expect(groups.index.match(todos, insert(1)).size).toBe(0);
+    expect(groups.index.concerns(todos)).toBe(false);
+    const next = groups.enter(audience([all]));
+    expect(next.name).not.toBe(first.name);
+    expect([...groups.index.match(todos, insert(1)).keys()]).toEqual([next]);
+  });
+
+  it("lists the ids of the bindings that match, one each for equal ones", () => {
+    const groups = new Groups();
+    const requests = [all, all, { ...all, filter: "id=eq.1" }, { ...all, filter: "id=eq.2" }, { schema: "private" }];
+    const ids = identify(requests).map(({ id }) => id);
+    const group = groups.enter(audience(requests));
+    expect(groups.index.match(todos, insert(1))).toEqual(new Map([[group, [ids[0], ids[2]]]]));
+    expect(groups.index.match(todos, insert(3))).toEqual(new Map([[group, [ids[0]]]]));
+  });
+});

@@ -1,0 +1,122 @@
+import { createDatabase, type TestDatabase } from "@walcast/testkit";
+import { Client } from "pg";
+import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from "vitest";
+import { createPublicationCatalog, type PublicationCatalog } from "./publication-catalog.ts";
+
+let database: TestDatabase;
+let client: Client;
+const catalogs: PublicationCatalog[] = [];
+
+beforeAll(async () => {
+  database = await createDatabase(inject("postgresUrl"));
+  client = new Client({ connectionString: database.url });
+  await client.connect();
+  await client.query(`
+    CREATE TYPE mood AS ENUM ('sad');
+    CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+    CREATE DOMAIN more_positive AS positive;
+    CREATE TABLE todos (id int8 PRIMARY KEY, gone text, "Odd ""name""" more_positive, price numeric(8,2), tags text[], m mood);
+    ALTER TABLE todos DROP COLUMN gone;
+    CREATE TABLE unpublished (id int);
+    CREATE TABLE bare ();
+    CREATE SCHEMA "Odd.Schema";
+    CREATE TABLE "Odd.Schema"."Ta ""b""le*" (a int);
+    CREATE TABLE measured (at date) PARTITION BY RANGE (at);
+    CREATE TABLE measured_2024 PARTITION OF measured FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+    CREATE PUBLICATION chosen FOR TABLE todos, bare, "Odd.Schema"."Ta ""b""le*", measured;
+    CREATE PUBLICATION everything FOR ALL TABLES`);
+});
+afterEach(async () => {
+  for (const catalog of catalogs.splice(0)) await catalog.close();
+});
+afterAll(async () => {
+  await client.end();
+  await database.drop();
+});
+
+function open(publications: readonly string[], options: { url?: string; now?: () => number } = {}): PublicationCatalog {
+  const { url = database.url, ...rest } = options;
+  const catalog = createPublicationCatalog({ connectionString: url }, { publications, ...rest });
+  catalogs.push(catalog);
+  return catalog;
+}
+const columnNames = async (catalog: PublicationCatalog, schema: string, table: string): Promise<unknown> =>
+  (await catalog.describe(schema, table))?.map(({ name }) => name);
+
+describe("the publication catalog", () => {
+  it("describes a table's columns, with the types below domains", async () => {
+    const described = await open(["chosen"]).describe("public", "todos");
+    expect(described?.map(({ typeOid, ...column }) => ({ ...column, hasOid: typeOid > 0 }))).toEqual([
+      { name: "id", type: "int8", typeModifier: -1, isKey: false, hasOid: true },
+      { name: 'Odd "name"', type: "more_positive", baseType: "int4", typeModifier: -1, isKey: false, hasOid: true },
+      { name: "price", type: "numeric", typeModifier: ((8 << 16) | 2) + 4, isKey: false, hasOid: true },
+      { name: "tags", type: "_text", typeModifier: -1, isKey: false, hasOid: true },
+      { name: "m", type: "mood", typeModifier: -1, isKey: false, hasOid: true },
+    ]);
+  });
+
+  it("knows only what its publications publish", async () => {
+    expect(await open(["chosen"]).describe("public", "unpublished")).toBeUndefined();
+    expect(await open(["chosen"]).describe("public", "missing")).toBeUndefined();
+    expect(await open(["chosen"]).describe("missing", "*")).toBeUndefined();
+    expect(await open(["missing"]).describe("public", "todos")).toBeUndefined();
+    expect(await columnNames(open(["everything"]), "public", "unpublished")).toEqual(["id"]);
+    expect(await columnNames(open(["missing", "chosen"]), "public", "todos")).toContain("price");
+  });
+
+  it("finds names that need quoting, and takes * only when it stands alone for everything", async () => {
+    expect(await columnNames(open(["chosen"]), "Odd.Schema", 'Ta "b"le*')).toEqual(["a"]);
+    expect(await columnNames(open(["chosen"]), "Odd.Schema", "*")).toEqual(["a"]);
+    expect(await open(["chosen"]).describe("*", "todos")).toHaveLength(5);
+    expect(await open(["chosen"]).describe("*", "*")).toBeDefined();
+    expect(await open(["chosen"]).describe("Odd%", "*")).toBeUndefined();
+  });
+
+  it("knows a table without columns, and partitions by their own names", async () => {
+    expect(await open(["chosen"]).describe("public", "bare")).toEqual([]);
+    expect(await columnNames(open(["chosen"]), "public", "measured_2024")).toEqual(["at"]);
+  });
+
+  it("finds at once what was published a moment ago, and keeps an answer for a while", async () => {
+    let now = 0;
+    const catalog = open(["chosen"], { now: () => now });
+    await client.query("CREATE TABLE fresh (a int)");
+    expect(await catalog.describe("public", "fresh")).toBeUndefined();
+    await client.query("ALTER PUBLICATION chosen ADD TABLE fresh");
+    expect(await columnNames(catalog, "public", "fresh")).toEqual(["a"]);
+    await client.query("ALTER TABLE fresh ADD COLUMN b int");
+    expect(await columnNames(catalog, "public", "fresh")).toEqual(["a"]);
+    now += 2_000;
+    expect(await columnNames(catalog, "public", "fresh")).toEqual(["a", "b"]);
+    await client.query("ALTER PUBLICATION chosen DROP TABLE fresh");
+    now += 2_000;
+    expect(await catalog.describe("public", "fresh")).toBeUndefined();
+    expect(await catalog.describe("public", "fresh")).toBeUndefined();
+  });
+
+  describe("while the database is away", () => {
+    it("says so to who asks for the first time", async () => {
+      const catalog = open(["chosen"], { url: "postgres://127.0.0.1:1/x" });
+      await expect(catalog.describe("public", "todos")).rejects.toMatchObject({ code: "DATABASE_UNAVAILABLE" });
+      await expect(catalog.describe("public", "todos")).rejects.toMatchObject({ code: "DATABASE_UNAVAILABLE" });
+    });
+
+    it("gives former answers, however many ask at once", async () => {
+      const own = await createDatabase(inject("postgresUrl"));
+      const there = new Client({ connectionString: own.url });
+      await there.connect();
+      await there.query("CREATE TABLE todos (a int); CREATE PUBLICATION chosen FOR ALL TABLES");
+      await there.end();
+      let now = 0;
+      const catalog = open(["chosen"], { url: own.url, now: () => now });
+      expect(await columnNames(catalog, "public", "todos")).toEqual(["a"]);
+      await own.drop();
+      for (let round = 0; round < 2; round++) {
+        now += 2_000;
+        const storm = Array.from({ length: 5 }, () => columnNames(catalog, "public", "todos"));
+        expect(await Promise.all(storm)).toEqual(Array.from({ length: 5 }, () => ["a"]));
+      }
+      await expect(catalog.describe("public", "other")).rejects.toMatchObject({ code: "DATABASE_UNAVAILABLE" });
+    });
+  });
+});
