@@ -38,7 +38,8 @@ export class SimulatedReader {
     this.reconnect();
     const message = this.#stream.messages[this.#sequence - 1];
     if (message === undefined) return;
-    const { header, changes } = decodeBatch(message.bytes);
+    const batch = decodeBatch(message.bytes);
+    const { header } = batch;
     const after = this.#last;
     const continuity = this.#continuityOf(after, header);
     if (continuity === "hole" && this.#confirmedHole !== after) {
@@ -50,7 +51,7 @@ export class SimulatedReader {
     this.#sequence++;
     if (continuity === "repeat") return;
     this.#last = header.last;
-    for (const { record } of changes(after)) this.seen.push(idOf(record));
+    for (const { record } of batch.changes(after)) this.seen.push(idOf(record));
   }
 
   #search(): void {

@@ -8,7 +8,7 @@ import { SimulatedStream } from "./simulation-stream.ts";
 
 const syncIntervalMs = 1_000;
 /** More than the longest chain of promises from one cause to its last effect. */
-const microtasksEach = 16;
+const microtasksEach = 10;
 /** Far more than a calm world needs. */
 const calmStepLimit = 3_000;
 
@@ -28,6 +28,8 @@ export class SimulatedWorld {
   readonly #weights: number;
   /** All that ever led: what they sent may still arrive. */
   readonly #leaders: SimulatedLeader[] = [];
+  /** Which rows a stored message holds: asked at every confirmation. */
+  readonly #ids = new WeakMap<object, readonly number[]>();
   #leader: SimulatedLeader;
   #nowMs = 1;
 
@@ -148,7 +150,7 @@ export class SimulatedWorld {
   async #settle(ms: number): Promise<void> {
     this.#nowMs += ms;
     // A turn of the event loop would do as well, and take as long as everything else together.
-    for (let tick = 0; tick < microtasksEach; tick++) await undefined;
+    for (let tick = 0; tick < microtasksEach; tick++) await Promise.resolve();
     const broken = this.#leaders.find(({ bug }) => bug !== undefined);
     if (broken !== undefined) throw new BrokenPromise("a leader failed by a bug", { cause: broken.bug });
   }
@@ -208,9 +210,14 @@ export class SimulatedWorld {
     if (seen.length !== this.#postgres.lastId) throw new BrokenPromise(`the reader got nothing after ${seen.length}`);
   }
 
-  #idsOf(at: number): number[] {
-    const bytes = this.#stream.messages[at]?.bytes;
-    return bytes === undefined ? [] : [...decodeBatch(bytes).changes()].map(({ record }) => idOf(record));
+  #idsOf(at: number): readonly number[] {
+    const message = this.#stream.messages[at];
+    if (message === undefined) return [];
+    const known = this.#ids.get(message);
+    if (known !== undefined) return known;
+    const ids = [...decodeBatch(message.bytes).changes()].map(({ record }) => idOf(record));
+    this.#ids.set(message, ids);
+    return ids;
   }
 }
 
