@@ -11,6 +11,7 @@ export {
   type LoggedBatch,
   type LoggedChange,
 } from "./batch.ts";
+export { continuityOf, type Continuity } from "./continuity.ts";
 export { AppendRefusedError, BatchFormatError, ChangeLogMisfitError, ChangeLogUnavailableError } from "./errors.ts";
 export { MemoryChangeLog, type MemoryChangeLogOptions } from "./memory.ts";
 export { NatsChangeLog, type NatsChangeLogOptions } from "./nats.ts";

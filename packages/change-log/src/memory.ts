@@ -65,6 +65,7 @@ export class MemoryChangeLog implements ChangeLog {
           this.#last = last = undefined;
           await this.#append(markBatch(epochBeginning(this.#epoch, startLsn)));
         }),
+      verify: () => Promise.resolve(),
       close: () => Promise.resolve(),
     } satisfies ChangeLogWriter);
   }

@@ -62,6 +62,9 @@ export class NatsWriter implements ChangeLogWriter {
   /** Messages given a place in the log so far. */
   #count = 0;
   #sequence: number;
+  /** The newest message of this writer that the server acknowledged; all before it are stored too. */
+  #stored: { readonly sequence: number; readonly id: string } | undefined;
+  #appendedMs = performance.now();
   #failure: Error | undefined;
   /** Messages that wait for room, in order: the sequences they expect are given out already. */
   readonly #waiting: (() => void)[] = [];
@@ -119,8 +122,28 @@ export class NatsWriter implements ChangeLogWriter {
     if (this.#failure !== undefined) throw this.#failure;
     const bytes = encodeBatch(batch, this.#previous);
     this.#previous = batch.last;
+    this.#appendedMs = performance.now();
     const subject = changeSubject(this.#settings.source, batch.relation);
     await Promise.all(splitParts(bytes, this.#partBytes).map((part) => this.#publish(subject, part)));
+  }
+
+  async verify(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    // Retention empties an idle log, and the next leader could not name what precedes its first batch.
+    const idleMs = performance.now() - this.#appendedMs;
+    if (this.#previous !== undefined && idleMs > this.#settings.retentionMs / 4)
+      await this.append(markBatch(this.#previous));
+    const stored = this.#stored;
+    if (stored === undefined) return;
+    try {
+      const message = await this.#jsm.streams.getMessage(this.#stream, { seq: stored.sequence });
+      if (message?.header.get("Nats-Msg-Id") === stored.id) return;
+      // Retention may have taken it, but only from the front.
+      if (message === null && (await this.#jsm.streams.info(this.#stream)).state.first_seq > stored.sequence) return;
+    } catch (error) {
+      throw this.#fail(error);
+    }
+    throw (this.#failure ??= new ChangeLogUnavailableError(`stream ${this.#stream} lost what it had acknowledged`));
   }
 
   async recordOrigin(origin: string): Promise<void> {
@@ -189,12 +212,13 @@ export class NatsWriter implements ChangeLogWriter {
     place: { sequence: number; count: number },
   ): Promise<void> {
     const { sequence, count } = place;
-    await this.#js.publish(subject, data, {
+    const { seq } = await this.#js.publish(subject, data, {
       msgID: `${this.#id}.${count}`,
       expect: { lastSequence: sequence, ...(count === 0 ? {} : { lastMsgID: `${this.#id}.${count - 1}` }) },
       timeout: this.#settings.ackTimeoutMs,
       ...(headers === undefined ? {} : { headers }),
     });
+    if (seq > (this.#stored?.sequence ?? 0)) this.#stored = { sequence: seq, id: `${this.#id}.${count}` };
   }
 
   #fail(error: unknown): Error {

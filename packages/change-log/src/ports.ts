@@ -41,6 +41,11 @@ export interface ChangeLogWriter {
    * told at once, by an entry of its own.
    */
   raiseEpoch(beginning: { readonly origin: string; readonly startLsn: Lsn }): Promise<void>;
+  /**
+   * Asks the log whether it still holds the newest batch that it acknowledged: it may have lost it in a crash, and no append
+   * fails while there is nothing to append. Rejects as `append` does.
+   */
+  verify(): Promise<void>;
   close(): Promise<void>;
 }
 

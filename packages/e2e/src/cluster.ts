@@ -65,6 +65,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     SOURCE_NAME: database.name,
     SLOT_NAME: database.name,
     NATS_SYNC_INTERVAL_MS: "0",
+    LOG_RETENTION_BYTES: String(256 * 2 ** 20), // JetStream sets it aside for each stream, and there are many
     DRAIN_MS: "500",
     SECURE_CHANNELS: "false",
     ...options.env,

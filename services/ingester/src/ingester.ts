@@ -38,6 +38,7 @@ export interface IngesterOptions {
 
 type Role = "starting" | "standby" | "leader";
 
+const verifyEveryMs = 500;
 const tagRelation = 0x52;
 const tagCommit = 0x43;
 /** Between PostgreSQL's epoch (2000-01-01) and Unix's, in milliseconds. */
@@ -158,12 +159,13 @@ export class Ingester implements Service {
       const catalog = new Catalog(client);
       await catalog.loadBuiltIn();
       const acknowledger = new Acknowledger({ syncIntervalMs: writer.syncIntervalMs, confirmedLsn: slot.confirmedLsn });
+      let verifiedMs = Number.NEGATIVE_INFINITY;
       stream = await ReplicationStream.start({
         database,
         slot: config.SLOT_NAME,
         publications: config.PUBLICATIONS,
         from: writer.last?.commitLsn ?? zeroLsn,
-        confirmable: () => acknowledger.flushedLsn(performance.now()),
+        confirmable: () => acknowledger.flushedLsn(verifiedMs),
       });
       log.info(
         {
@@ -179,7 +181,7 @@ export class Ingester implements Service {
       announcer.positions = () => ({
         epoch: writer.epoch,
         publishedLsn: formatLsn(acknowledger.publishedLsn),
-        confirmedLsn: formatLsn(acknowledger.flushedLsn(performance.now())),
+        confirmedLsn: formatLsn(acknowledger.flushedLsn(verifiedMs)),
       });
       const watching = watchSlot({
         client,
@@ -189,9 +191,12 @@ export class Ingester implements Service {
         onLag: (lagBytes) => announcer.setLag(lagBytes),
         signal: leading,
       }).catch((error: unknown) => ended.abort(error));
+      const verifying = verifyLog(writer, (atMs) => (verifiedMs = atMs), leading).catch((error: unknown) =>
+        ended.abort(error),
+      );
       await this.#ingest({ stream, writer, catalog, acknowledger, leading });
       ended.abort();
-      await watching;
+      await Promise.all([watching, verifying]);
       if (!signal.aborted) throw leading.reason;
     } finally {
       ended.abort();
@@ -259,6 +264,23 @@ export class Ingester implements Service {
   #setRole(role: Role): void {
     this.#role = role;
     this.#options.metrics.isLeader.set(role === "leader" ? 1 : 0);
+  }
+}
+
+/**
+ * What the log acknowledged a sync interval ago is on its disk, unless it crashed meanwhile: so it is asked, and only what
+ * was old enough when it was asked is confirmed.
+ */
+async function verifyLog(
+  writer: ChangeLogWriter,
+  onVerified: (atMs: number) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    const atMs = performance.now();
+    await writer.verify();
+    onVerified(atMs);
+    await sleep(verifyEveryMs, signal);
   }
 }
 

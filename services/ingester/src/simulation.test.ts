@@ -1,7 +1,6 @@
 import { randomInt } from "node:crypto";
+import { continuityOf } from "@walcast/change-log";
 import { expect, it } from "vitest";
-// The reader's judgement is no part of the package's API, and is simulated with what it judges.
-import { continuityOf } from "../../../packages/change-log/src/continuity.ts";
 import { realRules, type Rules } from "./simulation-leader.ts";
 import { BrokenPromise } from "./simulation-reader.ts";
 import { SimulatedWorld } from "./simulation-world.ts";

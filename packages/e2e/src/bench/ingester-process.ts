@@ -102,6 +102,7 @@ const pick = (writer: ChangeLogWriter): Omit<ChangeLogWriter, "append"> => ({
   },
   recordOrigin: (origin) => writer.recordOrigin(origin),
   raiseEpoch: (beginning) => writer.raiseEpoch(beginning),
+  verify: () => writer.verify(),
   close: () => writer.close(),
 });
 
