@@ -217,7 +217,7 @@ export class Ingester implements Service {
   }): Promise<void> {
     const { stream, writer, catalog, acknowledger, leading } = parts;
     const { config, metrics } = this.#options;
-    const window = new PublishWindow({ limitBytes: config.PUBLISH_WINDOW_BYTES });
+    const window = new PublishWindow({ limitBytes: config.PUBLISH_WINDOW_BYTES, overheadBytes: 2048 });
     const builder = new BatchBuilder({
       types: catalog.types,
       epoch: writer.epoch,

@@ -4,13 +4,16 @@
  */
 export class PublishWindow {
   readonly #limitBytes: number;
+  readonly #overheadBytes: number;
   #inFlightBytes = 0;
   #inFlight = 0;
   #failure: { readonly error: unknown } | undefined;
   #changed = Promise.withResolvers<void>();
 
-  constructor({ limitBytes }: { readonly limitBytes: number }) {
+  /** `overheadBytes`: what a batch in flight costs besides its own bytes; very many small ones would pass for little. */
+  constructor({ limitBytes, overheadBytes = 0 }: { readonly limitBytes: number; readonly overheadBytes?: number }) {
     this.#limitBytes = limitBytes;
+    this.#overheadBytes = overheadBytes;
   }
 
   get inFlightBytes(): number {
@@ -19,11 +22,12 @@ export class PublishWindow {
 
   /** Watches one append; resolves when there is room for the next. Rejects, now or later, when any append failed. */
   async admit(bytes: number, append: Promise<void>): Promise<void> {
-    this.#inFlightBytes += bytes;
+    const weight = bytes + this.#overheadBytes;
+    this.#inFlightBytes += weight;
     this.#inFlight++;
     append.then(
-      () => this.#settle(bytes, undefined),
-      (error: unknown) => this.#settle(bytes, { error }),
+      () => this.#settle(weight, undefined),
+      (error: unknown) => this.#settle(weight, { error }),
     );
     while (this.#inFlightBytes >= this.#limitBytes && this.#inFlight > 0) await this.#change();
     this.throwIfFailed();
