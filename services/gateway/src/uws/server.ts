@@ -145,25 +145,21 @@ export class Server {
     const serializer = negotiateSerializer(request.getQuery("vsn"));
     let isAborted = false;
     response.onAborted(() => (isAborted = true));
-    const refusal =
-      serializer === undefined
-        ? { status: "403 Forbidden", text: undefined, reason: "vsn" }
-        : await this.#refusal(token);
+    const refusal = serializer === undefined ? undefined : await this.#refusal(token);
     if (isAborted) return;
+    if (serializer !== undefined && refusal === undefined) {
+      const data: SocketData = { serializer, token: token ?? "" };
+      // Not corked: after a cork the library looks at the socket as HTTP once more, and now and then closes what is a
+      // WebSocket by then.
+      response.upgrade(data, headers.key, headers.protocol, headers.extensions, context);
+      return;
+    }
+    const { status, text, reason } = refusal ?? { status: "403 Forbidden", text: undefined, reason: "vsn" };
+    this.#options.metrics.refusals.inc({ reason });
     response.cork(() => {
-      if (refusal !== undefined) {
-        this.#options.metrics.refusals.inc({ reason: refusal.reason });
-        response.writeStatus(refusal.status);
-        if (refusal.text === undefined) response.end();
-        else {
-          response
-            .writeHeader("content-type", "application/json; charset=utf-8")
-            .end(JSON.stringify({ error: refusal.text }));
-        }
-      } else if (serializer !== undefined) {
-        const data: SocketData = { serializer, token: token ?? "" };
-        response.upgrade(data, headers.key, headers.protocol, headers.extensions, context);
-      }
+      response.writeStatus(status);
+      if (text === undefined) response.end();
+      else response.writeHeader("content-type", "application/json; charset=utf-8").end(JSON.stringify({ error: text }));
     });
   }
 
