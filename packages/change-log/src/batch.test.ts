@@ -1,7 +1,7 @@
 import { formatPosition, toLsn, type Position, type Relation } from "@walcast/model";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { decodeBatch, decodeHeader, encodeBatch, tryDecodeHeader } from "./batch.ts";
+import { decodeBatch, decodeHeader, encodeBatch, relationLine, tryDecodeHeader } from "./batch.ts";
 import { insertsAt, makeBatch, plain, position, todos, type ExampleChange } from "./conformance.ts";
 import { BatchFormatError } from "./errors.ts";
 
@@ -61,7 +61,7 @@ const previousPositions: fc.Arbitrary<Position | undefined> = fc.option(fc.const
 
 function readAll(bytes: Uint8Array): unknown {
   const batch = decodeBatch(bytes);
-  return { header: batch.header, relation: batch.relation, changes: [...batch.changes()].map(plain) };
+  return { header: batch.header, relation: batch.relation.parse(), changes: [...batch.changes()].map(plain) };
 }
 
 function failureOf(read: () => unknown): unknown {
@@ -115,8 +115,27 @@ describe("a batch", () => {
     const [changed] = [makeBatch([{ at: "1.0/3.0" }], { ...todos, table: "other" })].map((batch) =>
       decodeBatch(encodeBatch(batch, undefined)),
     );
-    expect(one?.relationText).toBe(other?.relationText);
-    expect(one?.relationText).not.toBe(changed?.relationText);
+    expect(one?.relation.text).toBe(other?.relation.text);
+    expect(one?.relation.text).not.toBe(changed?.relation.text);
+  });
+
+  it("may turn to other relations, and back", () => {
+    const other = { ...todos, table: "other" };
+    const lines = ["C\t0/1\t0\t7\t0\n", "T\n", relationLine(1, other), "T\n", relationLine(0, undefined), "T\nT\n"];
+    const [first, last] = [position("1.0/1.0"), position("1.0/1.3")];
+    const batch = { relation: todos, isMixed: true, first, last, lines: Buffer.from(lines.join("")) };
+    const changes = [...decodeBatch(encodeBatch(batch, undefined)).changes()];
+    expect(changes.map(({ relation }) => relation.parse().table)).toEqual(["todos", "other", "todos", "todos"]);
+    expect(changes[2]?.relation).toBe(changes[3]?.relation);
+    expect(changes.map((change) => formatPosition(change.position))).toEqual(
+      [0, 1, 2, 3].map((index) => `1.0/1.${index}`),
+    );
+  });
+
+  it("turns to no relation that it has not described", () => {
+    const batch = insertsAt("1.0/1.0");
+    const lines = Buffer.concat([Buffer.from(relationLine(1, undefined)), batch.lines]);
+    expect(failureOf(() => readAll(encodeBatch({ ...batch, lines }, undefined)))).toBeInstanceOf(BatchFormatError);
   });
 });
 

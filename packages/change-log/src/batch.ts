@@ -11,9 +11,12 @@ import {
 } from "@walcast/model";
 import { BatchFormatError } from "./errors.ts";
 
-/** Consecutive changes of one relation, ready to append. `lines` is the body of the format below. */
+/** Consecutive changes, ready to append. `lines` is the body of the format below. */
 export interface Batch {
+  /** The relation of the first change. */
   readonly relation: Relation;
+  /** There are changes of other relations, too. */
+  readonly isMixed?: boolean;
   readonly first: Position;
   readonly last: Position;
   readonly lines: Uint8Array;
@@ -24,15 +27,26 @@ export interface Batch {
 //   {"walcast":1,"first":"1.0/16B3748.0","last":"1.0/16B3748.1","previous":null}
 //   {"oid":16385,"schema":"public","table":"todos","replicaIdentity":"d","columns":[…]}
 //   C <commit LSN> <commit time, microseconds since 1970> <xid> <index of the next change>      a transaction begins
+//   R <n> [{relation}]      the next changes are of relation n of this batch, printed at its first mention; line 2 is 0
 //   I {record}      U {record} {old record} [unchanged columns]      D {old record}      T      M {message}
 //
 // with tabs between the parts. JSON text never holds a raw tab or newline, so a reader finds each record without parsing it.
 
 export type ChangeKind = "insert" | "update" | "delete" | "truncate" | "message";
 
+/** A relation as a batch of the log says it. */
+export interface LoggedRelation {
+  /** Its JSON: equal text is the same relation. */
+  readonly text: string;
+  /** Parsed at each call. Throws BatchFormatError. */
+  parse(): Relation;
+}
+
 /** One change as the log holds it. Records are JSON text as bytes, views into the batch. */
 export interface LoggedChange {
   readonly kind: ChangeKind;
+  /** The same object for consecutive changes of one relation. */
+  readonly relation: LoggedRelation;
   readonly position: Position;
   readonly committedAtMicros: number;
   readonly xid: number;
@@ -54,9 +68,8 @@ export interface BatchHeader {
 /** One batch read back. */
 export interface LoggedBatch {
   readonly header: BatchHeader;
-  /** The relation line's text: equal text is the same relation. */
-  readonly relationText: string;
-  readonly relation: Relation;
+  /** That of the first change. */
+  readonly relation: LoggedRelation;
   /** The changes in order, without those at or before `after`. */
   changes(after?: Position): Iterable<LoggedChange>;
 }
@@ -101,7 +114,7 @@ export function encodeBatch(batch: Batch, previous: Position | undefined): Uint8
     last: formatPosition(batch.last),
     previous: previous === undefined ? null : formatPosition(previous),
   };
-  const head = Buffer.from(`${JSON.stringify(header)}\n${relationLine(batch.relation)}\n`);
+  const head = Buffer.from(`${JSON.stringify(header)}\n${relationText(batch.relation)}\n`);
   const bytes = Buffer.allocUnsafe(head.length + batch.lines.length);
   head.copy(bytes);
   bytes.set(batch.lines, head.length);
@@ -109,14 +122,18 @@ export function encodeBatch(batch: Batch, previous: Position | undefined): Uint8
 }
 
 /** Relations do not change, they are replaced: each is printed once. */
-const relationLines = new WeakMap<Relation, string>();
-function relationLine(relation: Relation): string {
-  const known = relationLines.get(relation);
+const relationTexts = new WeakMap<Relation, string>();
+function relationText(relation: Relation): string {
+  const known = relationTexts.get(relation);
   if (known !== undefined) return known;
-  const line = JSON.stringify(relation);
-  relationLines.set(relation, line);
-  return line;
+  const text = JSON.stringify(relation);
+  relationTexts.set(relation, text);
+  return text;
 }
+
+/** The line that turns to relation `n` of a batch, 0 being the batch's own; `relation` at its first mention. */
+export const relationLine = (n: number, relation: Relation | undefined): string =>
+  relation === undefined ? `R\t${n}\n` : `R\t${n}\t${relationText(relation)}\n`;
 
 /** The line that begins a transaction inside a batch. `index` is that of the change on the next line. */
 export const transactionLine = (commit: {
@@ -146,15 +163,12 @@ export function decodeBatch(bytes: Uint8Array): LoggedBatch {
   const buffer = asBuffer(bytes);
   const { header, end } = parseHeader(buffer);
   const relationEnd = lineEnd(buffer, end);
-  const relationText = buffer.toString("utf8", end, relationEnd);
+  const relation = loggedRelation(buffer.toString("utf8", end, relationEnd));
   return {
     header,
-    relationText,
-    get relation() {
-      return parseRelation(relationText);
-    },
+    relation,
     *changes(after) {
-      for (const change of readChanges(buffer, relationEnd + 1, header.first.epoch)) {
+      for (const change of readChanges(buffer, relationEnd + 1, { epoch: header.first.epoch, relation })) {
         if (after === undefined || comparePositions(change.position, after) > 0) yield change;
       }
     },
@@ -190,15 +204,24 @@ function parseHeader(buffer: Buffer): { header: BatchHeader; end: number } {
   return { header: { first: position("first"), last: position("last"), previous }, end: end + 1 };
 }
 
-function parseRelation(text: string): Relation {
-  try {
-    return JSON.parse(text) as Relation;
-  } catch (cause) {
-    throw new BatchFormatError("its relation is not JSON", { cause });
-  }
-}
+const loggedRelation = (text: string): LoggedRelation => ({
+  text,
+  parse() {
+    try {
+      return JSON.parse(text) as Relation;
+    } catch (cause) {
+      throw new BatchFormatError("its relation is not JSON", { cause });
+    }
+  },
+});
 
-function* readChanges(buffer: Buffer, start: number, epoch: number): Generator<LoggedChange> {
+function* readChanges(
+  buffer: Buffer,
+  start: number,
+  { epoch, relation: first }: { readonly epoch: number; readonly relation: LoggedRelation },
+): Generator<LoggedChange> {
+  const relations = [first];
+  let relation = first;
   let commitLsn: Lsn | undefined;
   let committedAtMicros = 0;
   let xid = 0;
@@ -212,11 +235,17 @@ function* readChanges(buffer: Buffer, start: number, epoch: number): Generator<L
       [committedAtMicros, xid, index] = [Number(micros), Number(xidText), Number(indexText)];
       if (!Number.isInteger(committedAtMicros + xid + index))
         throw new BatchFormatError(`not a transaction at byte ${at}`);
+    } else if (kind === "relation") {
+      const [n, text] = splitLine(buffer, at, end);
+      const number = Number(n?.toString("latin1"));
+      if (text !== undefined) relations[number] = loggedRelation(text.toString("utf8"));
+      relation = relations[number] ?? unknownRelation(at);
     } else {
       if (kind === undefined || commitLsn === undefined) throw new BatchFormatError(`unexpected line at byte ${at}`);
       const [one, two, three] = splitLine(buffer, at, end);
       yield {
         kind,
+        relation,
         position: { epoch, commitLsn, index },
         committedAtMicros,
         xid,
@@ -230,14 +259,19 @@ function* readChanges(buffer: Buffer, start: number, epoch: number): Generator<L
   }
 }
 
-const changeKinds: Readonly<Record<string, ChangeKind | "transaction">> = {
+const changeKinds: Readonly<Record<string, ChangeKind | "transaction" | "relation">> = {
   C: "transaction",
+  R: "relation",
   I: "insert",
   U: "update",
   D: "delete",
   T: "truncate",
   M: "message",
 };
+
+function unknownRelation(at: number): never {
+  throw new BatchFormatError(`a relation at byte ${at} was not described before`);
+}
 
 /** The parts after the first tab. */
 function splitLine(buffer: Buffer, start: number, end: number): Buffer[] {

@@ -4,12 +4,14 @@ export {
   encodeBatch,
   isEpochBeginning,
   messageRelation,
+  relationLine,
   transactionLine,
   type Batch,
   type BatchHeader,
   type ChangeKind,
   type LoggedBatch,
   type LoggedChange,
+  type LoggedRelation,
 } from "./batch.ts";
 export { continuityOf, type Continuity } from "./continuity.ts";
 export { AppendRefusedError, BatchFormatError, ChangeLogMisfitError, ChangeLogUnavailableError } from "./errors.ts";

@@ -123,7 +123,7 @@ export class NatsWriter implements ChangeLogWriter {
     const bytes = encodeBatch(batch, this.#previous);
     this.#previous = batch.last;
     this.#appendedMs = performance.now();
-    const subject = changeSubject(this.#settings.source, batch.relation);
+    const subject = changeSubject(this.#settings.source, batch);
     await Promise.all(splitParts(bytes, this.#partBytes).map((part) => this.#publish(subject, part)));
   }
 

@@ -15,14 +15,21 @@ export const streamName = (source: string): string => `WALCAST_${encodeToken(sou
 export const changeSubjects = (source: string): string => `walcast.${encodeToken(source)}.changes.>`;
 
 /**
- * `walcast.<source>.changes.<schema>.<table>`. What belongs to no table (oid 0) has a last token of its own that begins with
- * `$`, which is never in a name's token.
+ * `walcast.<source>.changes.<schema>.<table>`. What belongs to no table (oid 0), or to several, has a last token of its own
+ * that begins with `$`, which is never in a name's token.
  */
 export const changeSubject = (
   source: string,
-  { oid, schema, table }: Pick<Relation, "oid" | "schema" | "table">,
-): string =>
-  `walcast.${encodeToken(source)}.changes.${oid === 0 ? schema : `${encodeToken(schema)}.${encodeToken(table)}`}`;
+  { relation: { oid, schema, table }, isMixed = false }: SubjectMatter,
+): string => {
+  const about = isMixed ? "$mixed" : oid === 0 ? schema : `${encodeToken(schema)}.${encodeToken(table)}`;
+  return `walcast.${encodeToken(source)}.changes.${about}`;
+};
+
+interface SubjectMatter {
+  readonly relation: Pick<Relation, "oid" | "schema" | "table">;
+  readonly isMixed?: boolean;
+}
 
 /** Where the leader's heartbeats are heard; not part of the stream. */
 export const leaderSubject = (source: string): string => `walcast.${encodeToken(source)}.leader`;

@@ -62,9 +62,11 @@ function batchesOf(messages: readonly Buffer[], builder = build()): NumberedBatc
 
 /** A batch as a reader of the log sees it. */
 function read(batch: Batch): string[] {
-  const { relation: of, changes } = { relation: batch.relation, changes: decodeBatch(encodeBatch(batch, undefined)) };
-  return [...changes.changes()].map(({ kind, position, record, oldRecord }) =>
-    [of.table, kind, formatPosition(position), record, oldRecord].filter((part) => part !== undefined).join(" "),
+  const { changes } = decodeBatch(encodeBatch(batch, undefined));
+  return [...changes()].map(({ relation: of, kind, position, record, oldRecord }) =>
+    [of.parse().table, kind, formatPosition(position), record, oldRecord]
+      .filter((part) => part !== undefined)
+      .join(" "),
   );
 }
 const place = (text: string): Position => {
@@ -98,17 +100,43 @@ describe("BatchBuilder", () => {
     );
   });
 
-  it("begins another batch with another relation, and numbers them", () => {
-    const batches = batchesOf([
-      begin(0x10),
-      relation(1),
-      relation(2),
-      insert(1, 1),
-      insert(2, 2),
-      insert(2, 3),
-      insert(1, 4),
-      commit(0x10),
+  const alternating = [
+    begin(0x10),
+    relation(1),
+    relation(2),
+    insert(1, 1),
+    insert(2, 2),
+    insert(2, 3),
+    insert(1, 4),
+    commit(0x10),
+  ];
+
+  it("takes other relations into a batch that is small", () => {
+    const [batch, ...others] = batchesOf(alternating);
+    expect(others).toEqual([]);
+    expect(batch).toMatchObject({ number: 1, changes: 4, isMixed: true });
+    expect(batch === undefined ? [] : read(batch)).toEqual([
+      't1 insert 1.0/10.0 {"id":1}',
+      't2 insert 1.0/10.1 {"id":2}',
+      't2 insert 1.0/10.2 {"id":3}',
+      't1 insert 1.0/10.3 {"id":4}',
     ]);
+  });
+
+  it("keeps a batch mixed once it is, until it is complete", () => {
+    const many = Array.from({ length: 100 }, (_, i) => insert((i % 2) + 1, i));
+    const batches = batchesOf(
+      [begin(0x10), relation(1), relation(2), ...many, commit(0x10)],
+      build({ shortRunBytes: 50, batchBytesLimit: 500 }),
+    );
+    expect(batches.map(({ isMixed }) => isMixed)).toEqual(batches.map(() => true));
+    expect(Math.min(...batches.slice(0, -1).map(({ lines }) => lines.length))).toBeGreaterThanOrEqual(500);
+    expect(batches.flatMap(read)).toEqual(many.map((_, i) => `t${(i % 2) + 1} insert 1.0/10.${i} {"id":${i}}`));
+  });
+
+  it("begins another batch with another relation when the run was long, and numbers them", () => {
+    const batches = batchesOf(alternating, build({ shortRunBytes: 0 }));
+    expect(batches.map(({ isMixed }) => isMixed)).toEqual([false, false, false]);
     expect(batches.map(read)).toEqual([
       ['t1 insert 1.0/10.0 {"id":1}'],
       ['t2 insert 1.0/10.1 {"id":2}', 't2 insert 1.0/10.2 {"id":3}'],
@@ -117,11 +145,10 @@ describe("BatchBuilder", () => {
     expect(batches.map(({ number }) => number)).toEqual([1, 2, 3]);
   });
 
-  it("begins another batch when a relation is described anew", () => {
+  it("tells a relation that is described anew from what it was", () => {
     const messages = [begin(0x10), relation(1), insert(1, 1), relation(1, "renamed"), insert(1, 2), commit(0x10)];
     expect(batchesOf(messages).map(read)).toEqual([
-      ['t1 insert 1.0/10.0 {"id":1}'],
-      ['renamed insert 1.0/10.1 {"id":2}'],
+      ['t1 insert 1.0/10.0 {"id":1}', 'renamed insert 1.0/10.1 {"id":2}'],
     ]);
   });
 
@@ -139,8 +166,7 @@ describe("BatchBuilder", () => {
   it("makes of a truncate of several relations one change for each", () => {
     const messages = [begin(0x10), relation(1), relation(2), insert(1, 1), truncate(1, 2), commit(0x10)];
     expect(batchesOf(messages).map(read)).toEqual([
-      ['t1 insert 1.0/10.0 {"id":1}', "t1 truncate 1.0/10.1"],
-      ["t2 truncate 1.0/10.2"],
+      ['t1 insert 1.0/10.0 {"id":1}', "t1 truncate 1.0/10.1", "t2 truncate 1.0/10.2"],
     ]);
   });
 
@@ -161,7 +187,7 @@ describe("BatchBuilder", () => {
         transactional: isTransactional,
         content: Buffer.from(content).toString("base64"),
       });
-    expect(batchesOf(messages).map(read)).toEqual([
+    expect(batchesOf(messages, build({ shortRunBytes: 0 })).map(read)).toEqual([
       [`$message message 1.0/8.0 ${record(false, "hello")}`],
       ['t1 insert 1.0/10.0 {"id":1}'],
       [`$message message 1.0/10.1 ${record(true, "hello")}`],
@@ -196,7 +222,7 @@ describe("BatchBuilder", () => {
   });
 
   it("knows the number of the last batch with changes, complete or not, and whether it is in a transaction", () => {
-    const builder = build();
+    const builder = build({ shortRunBytes: 0 });
     expect([builder.lastBatch, builder.isInTransaction]).toEqual([0, false]);
     builder.add(begin(0x10));
     builder.add(relation(1));
@@ -233,10 +259,11 @@ describe("BatchBuilder", () => {
       fc.property(
         transactions,
         fc.integer({ min: 1, max: 200 }),
+        fc.nat(200),
         fc.integer({ min: 1, max: 5 }),
-        (script, limit, flushEvery) => {
+        (script, limit, shortRunBytes, flushEvery) => {
           const expected: string[] = [];
-          const builder = build({ batchBytesLimit: limit });
+          const builder = build({ batchBytesLimit: limit, shortRunBytes });
           const batches: NumberedBatch[] = [];
           for (const oid of [1, 2, 3]) builder.add(relation(oid));
           let count = 0;

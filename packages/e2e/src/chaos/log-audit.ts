@@ -4,8 +4,7 @@ import {
   streamName,
   type BatchHeader,
   type LogEntry,
-  type LoggedBatch,
-  type LoggedChange,
+  type LoggedRelation,
   type ReadOptions,
 } from "@walcast/change-log";
 import { setTimeout as pause } from "node:timers/promises";
@@ -33,6 +32,8 @@ export class Reading {
   hasEnd = false;
   lastBatchMs = 0;
   #last: Position | undefined;
+  #relation: LoggedRelation | undefined;
+  #table = "";
 
   /** Reads the log from its beginning until the end mark, or until the signal fires. */
   async run(log: NatsChangeLog, signal: AbortSignal): Promise<void> {
@@ -50,9 +51,10 @@ export class Reading {
       return;
     }
     this.lastBatchMs = performance.now();
-    const { table } = entry.batch.relation;
     for (const change of entry.batch.changes(entry.after)) {
-      const { position, kind } = change;
+      const { position, kind, relation } = change;
+      if (relation !== this.#relation) [this.#relation, this.#table] = [relation, relation.parse().table];
+      const table = this.#table;
       if (this.#last !== undefined && !isAfter(position, this.#last))
         this.complaints.push(`${print(position)} came after ${print(this.#last)}`);
       this.#last = position;
@@ -85,8 +87,9 @@ export async function auditStream(
   let messages = 0;
   for await (const { sequence, data } of storedMessages(log, source)) {
     messages++;
-    const { header, relation, changes } = decodeWhole(data);
-    if (relation.table === markTable) {
+    const batch = decodeBatch(data);
+    const { header } = batch;
+    if (batch.relation.parse().table === markTable) {
       // It stands at the log's end and holds nothing; one in an empty log stands before everything.
       if (last !== undefined && print(header.last) !== print(last))
         complaints.push(`mark ${sequence} stands at ${print(header.last)}, the log ends with ${print(last)}`);
@@ -95,7 +98,7 @@ export async function auditStream(
     const named = header.previous === undefined ? "nothing" : print(header.previous);
     const expected = last === undefined ? "nothing" : print(last);
     if (named !== expected) complaints.push(`message ${sequence} names ${named} as its predecessor, it is ${expected}`);
-    for (const { position } of changes) {
+    for (const { position } of batch.changes()) {
       if (last !== undefined && !isAfter(position, last))
         complaints.push(`message ${sequence}: ${print(position)} stands after ${print(last)}`);
       last = position;
@@ -109,11 +112,6 @@ export async function auditStream(
 
 /** A writer's own messages, by which it keeps former ones out (change-log, "markBatch"). */
 const markTable = "$mark";
-
-function decodeWhole(data: Buffer): Pick<LoggedBatch, "header" | "relation"> & { changes: Iterable<LoggedChange> } {
-  const batch = decodeBatch(data);
-  return { header: batch.header, relation: batch.relation, changes: batch.changes() };
-}
 
 const messageNotFound = 10_037;
 const askAhead = 100;
