@@ -27,13 +27,33 @@ export class ByteReader {
     return start;
   }
 
-  uint8 = (): number => this.#view.getUint8(this.#advance(1));
-  int16 = (): number => this.#view.getInt16(this.#advance(2));
-  int32 = (): number => this.#view.getInt32(this.#advance(4));
-  uint32 = (): number => this.#view.getUint32(this.#advance(4));
-  int64 = (): bigint => this.#view.getBigInt64(this.#advance(8));
-  lsn = (): Lsn => toLsn(this.#view.getBigUint64(this.#advance(8)));
-  char = (): string => String.fromCharCode(this.uint8());
+  uint8(): number {
+    return this.#view.getUint8(this.#advance(1));
+  }
+
+  int16(): number {
+    return this.#view.getInt16(this.#advance(2));
+  }
+
+  int32(): number {
+    return this.#view.getInt32(this.#advance(4));
+  }
+
+  uint32(): number {
+    return this.#view.getUint32(this.#advance(4));
+  }
+
+  int64(): bigint {
+    return this.#view.getBigInt64(this.#advance(8));
+  }
+
+  lsn(): Lsn {
+    return toLsn(this.#view.getBigUint64(this.#advance(8)));
+  }
+
+  char(): string {
+    return String.fromCharCode(this.uint8());
+  }
 
   /** A NUL-terminated string. */
   cstring(): string {

@@ -1,4 +1,4 @@
-import { toText } from "./text.ts";
+import { toBytes, toText } from "./text.ts";
 
 const hexDigits = "0123456789abcdef";
 /** JSON's short escapes (RFC 8259, section 7) by byte; other control bytes take \u00XX. */
@@ -12,6 +12,8 @@ const shortEscapes = new Map<number, number>([
 
 /** Below this many bytes a loop beats `set(subarray())`, whose cost is the two objects it makes. */
 const loopCopyLimit = 40;
+
+const isPlain = (byte: number): boolean => byte >= 0x20 && byte !== 0x22 && byte !== 0x5c;
 
 /** A growing buffer that JSON text is written to as UTF-8 bytes; reused for batch after batch. */
 export class JsonBuffer {
@@ -48,14 +50,25 @@ export class JsonBuffer {
   /** Text that is known to be ASCII. */
   ascii(text: string): void {
     this.#reserve(text.length);
-    for (let i = 0; i < text.length; i++) this.#bytes[this.#length++] = text.charCodeAt(i);
+    const bytes = this.#bytes;
+    let to = this.#length;
+    for (let i = 0; i < text.length; i++) bytes[to++] = text.charCodeAt(i);
+    this.#length = to;
+  }
+
+  utf8(text: string): void {
+    const bytes = toBytes(text);
+    this.raw(bytes, 0, bytes.length);
   }
 
   raw(source: Uint8Array, start: number, end: number): void {
     const length = end - start;
     this.#reserve(length);
     if (length < loopCopyLimit) {
-      for (let i = start; i < end; i++) this.#bytes[this.#length++] = source[i] ?? 0;
+      const bytes = this.#bytes;
+      let to = this.#length;
+      for (let i = start; i < end; i++) bytes[to++] = source[i] ?? 0;
+      this.#length = to;
       return;
     }
     this.#bytes.set(source.subarray(start, end), this.#length);
@@ -65,16 +78,33 @@ export class JsonBuffer {
   /** A JSON string of UTF-8 text, quotes included. */
   string(source: Uint8Array, start: number, end: number): void {
     this.byte(0x22);
-    let clean = start;
-    for (let i = start; i < end; i++) {
-      const byte = source[i] ?? 0;
-      if (byte >= 0x20 && byte !== 0x22 && byte !== 0x5c) continue;
-      this.raw(source, clean, i);
-      this.#escape(byte);
-      clean = i + 1;
+    for (let at = start; at < end;) {
+      const clean = this.#clean(source, at, end);
+      if (clean < end) this.#escape(source[clean] ?? 0);
+      at = clean + 1;
     }
-    this.raw(source, clean, end);
     this.byte(0x22);
+  }
+
+  /** Copies up to the first byte that needs an escape, and returns where that is. */
+  #clean(source: Uint8Array, start: number, end: number): number {
+    if (end - start >= loopCopyLimit) {
+      let at = start;
+      while (at < end && isPlain(source[at] ?? 0)) at++;
+      this.raw(source, start, at);
+      return at;
+    }
+    this.#reserve(end - start);
+    const bytes = this.#bytes;
+    let to = this.#length;
+    let at = start;
+    for (; at < end; at++) {
+      const byte = source[at] ?? 0;
+      if (!isPlain(byte)) break;
+      bytes[to++] = byte;
+    }
+    this.#length = to;
+    return at;
   }
 
   /**

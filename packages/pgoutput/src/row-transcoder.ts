@@ -6,6 +6,8 @@ import type { TypeCatalog } from "./type-catalog.ts";
 import { valueWriter, type ValueWriter } from "./value-writers.ts";
 
 const tab = 0x09;
+const openBrace = 0x7b;
+const closeBrace = 0x7d;
 const kindNull = 0x6e;
 const kindText = 0x74;
 const kindUnchanged = 0x75;
@@ -16,8 +18,9 @@ const tagNewTuple = 0x4e;
 const tuplesStart = 5;
 
 interface ColumnWriter {
-  /** `"name":` as JSON bytes. */
-  readonly key: Uint8Array;
+  /** `{"name":` and `,"name":` as JSON bytes. */
+  readonly firstKey: Uint8Array;
+  readonly nextKey: Uint8Array;
   /** The column's name as a JSON string, for the list of unchanged columns. */
   readonly name: string;
   readonly isKey: boolean;
@@ -43,7 +46,8 @@ export class RowTranscoder {
 
   constructor(relation: Relation, types: TypeCatalog) {
     this.#columns = relation.columns.map((column) => ({
-      key: toBytes(`${JSON.stringify(column.name)}:`),
+      firstKey: toBytes(`{${JSON.stringify(column.name)}:`),
+      nextKey: toBytes(`,${JSON.stringify(column.name)}:`),
       name: JSON.stringify(column.name),
       isKey: column.isKey,
       write: valueWriter(types, column.typeOid),
@@ -103,19 +107,20 @@ export class RowTranscoder {
 
   #row(message: Uint8Array, out: JsonBuffer, index: TupleIndex, part?: { keyOnly: boolean }): void {
     const keyOnly = part?.keyOnly === true;
-    let separator = 0x7b;
+    const { kinds, starts, ends } = index;
+    let isFirst = true;
     for (let i = 0; i < this.#columns.length; i++) {
       const column = this.#columns[i];
-      const kind = index.kinds[i];
+      const kind = kinds[i];
       if (column === undefined || kind === kindUnchanged || (keyOnly && !column.isKey)) continue;
-      out.byte(separator);
-      separator = 0x2c;
-      out.raw(column.key, 0, column.key.length);
+      const key = isFirst ? column.firstKey : column.nextKey;
+      isFirst = false;
+      out.raw(key, 0, key.length);
       if (kind === kindNull) out.ascii("null");
-      else column.write(out, message, index.starts[i] ?? 0, index.ends[i] ?? 0);
+      else column.write(out, message, starts[i] ?? 0, ends[i] ?? 0);
     }
-    if (separator === 0x7b) out.byte(separator);
-    out.byte(0x7d);
+    if (isFirst) out.byte(openBrace);
+    out.byte(closeBrace);
   }
 
   /** Finds the columns of the tuple at `offset`; returns the offset after it. */

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import type { Socket } from "node:net";
 import type { Config } from "@walcast/config";
 import pg from "pg";
 import { DatabaseUnavailableError } from "./errors.ts";
@@ -51,9 +52,7 @@ export async function endClient(client: pg.Client): Promise<void> {
 }
 
 /** The socket under a client, which `pg` has but does not declare. */
-export function streamOf(
-  client: pg.Client,
-): { pause(): void; resume(): void; destroy(error?: Error): void } | undefined {
-  const { connection } = client as unknown as { connection?: { stream?: ReturnType<typeof streamOf> } };
+export function streamOf(client: pg.Client): Socket | undefined {
+  const { connection } = client as unknown as { connection?: { stream?: Socket } };
   return connection?.stream;
 }

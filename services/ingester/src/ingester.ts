@@ -234,12 +234,17 @@ export class Ingester implements Service {
     window.failed().catch((error: unknown) => failed.abort(error));
 
     for await (const turn of stream.turns(AbortSignal.any([leading, failed.signal]))) {
+      let commit: { readonly message: Uint8Array; readonly lastBatch: number } | undefined;
       for (const message of turn.messages) {
         if (message[0] === tagRelation) await catalog.learn(decodeMessage(message) as RelationMessage);
-        for (const batch of builder.add(message)) await append(batch);
-        if (message[0] !== tagCommit) continue;
-        const { endLsn, committedAtMicros } = decodeMessage(message) as CommitMessage;
-        acknowledger.received(endLsn, builder.lastBatch, performance.now());
+        const completed = builder.add(message);
+        if (completed.length > 0) for (const batch of completed) await append(batch);
+        if (message[0] === tagCommit) commit = { message, lastBatch: builder.lastBatch };
+      }
+      if (commit !== undefined) {
+        // The last one speaks for those before it.
+        const { endLsn, committedAtMicros } = decodeMessage(commit.message) as CommitMessage;
+        acknowledger.received(endLsn, commit.lastBatch, performance.now());
         metrics.lagSeconds.set((Date.now() - postgresEpochMs - Number(committedAtMicros) / 1000) / 1000);
       }
       if (turn.isIdle) {
