@@ -29,9 +29,9 @@ const insertBacklog = (rows: number, changes: number): Backlog => ({
 });
 
 const backlogs: readonly Backlog[] = [
-  insertBacklog(1, 200_000),
+  insertBacklog(1, 300_000),
   insertBacklog(10, 500_000),
-  insertBacklog(1_000, 500_000),
+  insertBacklog(1_000, 1_000_000),
   {
     name: "mixed, full old rows",
     changes: 300_000,
@@ -67,6 +67,7 @@ export async function benchIngest(only: string | undefined): Promise<void> {
         print(await drainBacklog({ sql, postgres, nats, recvlogical, backlog, transport }));
       }
     }
+    if (only === undefined || "one transaction".includes(only)) print(await drainHuge({ sql, postgres, nats }));
     if (only === undefined || "latency".includes(only)) print(await measureLatency({ sql, postgres, nats }));
     await sql.end();
   } finally {
@@ -124,6 +125,38 @@ async function drainBacklog(drain: Drain): Promise<object> {
     cpu_us_per_row: round(median(ours.map((one) => one.cpuMicros)) / changes, 2),
     rss_mb: Math.round(Math.max(...ours.map((one) => one.rssBytes)) / 2 ** 20),
   };
+}
+
+/** One transaction of ten million rows: what memory it takes, and whether the walsender lived through it. */
+async function drainHuge({ sql, postgres, nats }: Pick<Drain, "sql" | "postgres" | "nats">): Promise<object> {
+  const changes = 10_000_000;
+  const backlog = { name: "one transaction", changes, sql: "" };
+  await sql.query("SELECT pg_create_logical_replication_slot('origin', 'pgoutput')");
+  await sql.query(`INSERT INTO orders ${row} SELECT ${values} FROM generate_series(1, ${changes}) AS i`);
+  const walsenders = new Set<number>();
+  const look = setInterval(() => void noteWalsender(postgres, walsenders), 500);
+  const { elapsedMs, cpuMicros, rssBytes } = await ingesterDrain({ sql, postgres, nats, backlog, transport: "tcp" });
+  clearInterval(look);
+  await sql.query("SELECT pg_drop_replication_slot('origin'); TRUNCATE orders");
+  return {
+    bench: "ingest",
+    case: `one transaction of ${changes} rows`,
+    rows_per_s: Math.round(changes / (elapsedMs / 1000)),
+    cpu_us_per_row: round(cpuMicros / changes, 2),
+    rss_mb: Math.round(rssBytes / 2 ** 20),
+    /** More than one: it was ended, by a timeout or otherwise, and another took over. */
+    walsenders: walsenders.size,
+  };
+}
+
+async function noteWalsender(postgres: ServerProcess, seen: Set<number>): Promise<void> {
+  const client = new Client({ connectionString: postgres.url });
+  await client.connect();
+  const { rows } = await client.query<{ active_pid: number }>(
+    "SELECT active_pid FROM pg_replication_slots WHERE slot_name = 'ours' AND active",
+  );
+  for (const { active_pid: pid } of rows) seen.add(pid);
+  await client.end();
 }
 
 /** Every drain has a slot of its own that stands where the backlog begins. */
@@ -221,7 +254,7 @@ function ingesterDrain({
   nats,
   backlog,
   transport,
-}: Drain): Promise<Extract<BenchReport, { tag: "drained" }>> {
+}: Omit<Drain, "recvlogical">): Promise<Extract<BenchReport, { tag: "drained" }>> {
   return withSlot(sql, "ours", async () => {
     const ingester = startIngester({
       database: { connectionString: connectionString(postgres, transport) },
