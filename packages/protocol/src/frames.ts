@@ -1,3 +1,5 @@
+import type { Broadcast, BroadcastFrame } from "./broadcast.ts";
+
 /** What a client sent (protocol.md 2). Refs are echoed whatever JSON value they are. */
 export interface ClientFrame {
   readonly topic: string;
@@ -6,6 +8,8 @@ export interface ClientFrame {
   readonly ref: unknown;
   /** `undefined` when the client sent none, as realtime-js 1.3.3 does. */
   readonly joinRef: unknown;
+  /** What a frame with event `broadcast` carries, unless its payload is something that cannot be sent on. */
+  readonly broadcast?: Broadcast;
 }
 
 /** The answer to one frame. */
@@ -37,6 +41,8 @@ export interface Serializer {
   readonly vsn: "1.0.0" | "2.0.0";
   /** `undefined` for anything that is no frame: it is dropped and the connection stays open (protocol.md 1.7). */
   decode(text: string): ClientFrame | undefined;
+  /** As `decode`. The frame refers to `bytes`. */
+  decodeBinary(bytes: Uint8Array): ClientFrame | undefined;
   reply(reply: Reply): string;
   push(push: Push): string;
   /** `phx_close` or `phx_error`, which carry the channel's join_ref. */
@@ -46,4 +52,6 @@ export interface Serializer {
     readonly event: "phx_close" | "phx_error";
   }): string;
   fanOut(topic: string, event: string): Envelope;
+  /** The frame of a broadcast for the members of a room (protocol.md 2.5). */
+  broadcast(topic: string, broadcast: Broadcast): BroadcastFrame;
 }

@@ -1,7 +1,9 @@
+export type { Broadcast, BroadcastFrame, PayloadEncoding } from "./broadcast.ts";
 export { CloseCode } from "./close-codes.ts";
 export type { ClientFrame, Envelope, Push, Reply, Serializer } from "./frames.ts";
-export { parseJoin, type BindingRequest, type JoinRequest } from "./join-payload.ts";
-export { isObject } from "./json.ts";
+export { parseJoin, type BindingRequest, type BroadcastOptions, type JoinRequest } from "./join-payload.ts";
+export { elementSlices, memberSlices } from "./json-slices.ts";
+export { isObject, parseJson } from "./json.ts";
 export { negotiateSerializer } from "./negotiate.ts";
 export { serializerV1 } from "./serializer-v1.ts";
 export { serializerV2 } from "./serializer-v2.ts";
@@ -15,3 +17,10 @@ export {
   topicPrefix,
   type SystemMessage,
 } from "./system-messages.ts";
+export { toBytes, toText } from "./text.ts";
+export {
+  decodeUserBroadcastPush,
+  encodeUserBroadcast,
+  type UserBroadcast,
+  type UserBroadcastPush,
+} from "./user-broadcast.ts";

@@ -1,7 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { parseJoin } from "./join-payload.ts";
 
-const current = { tag: "current", token: undefined, postgresChanges: [], isPrivate: false };
+const current = {
+  tag: "current",
+  token: undefined,
+  postgresChanges: [],
+  broadcast: { ack: false, self: false },
+  isPrivate: false,
+};
 
 describe("parseJoin", () => {
   it.each([
@@ -55,6 +61,27 @@ describe("parseJoin", () => {
     ["yes", false],
   ])("reads private: %j as %s", (value, isPrivate) => {
     expect(parseJoin({ config: { private: value } })).toEqual({ ...current, isPrivate });
+  });
+
+  it.each<[unknown, { ack: boolean; self: boolean }]>([
+    [
+      { ack: true, self: true },
+      { ack: true, self: true },
+    ],
+    [
+      { ack: "True", self: "false" },
+      { ack: true, self: false },
+    ],
+    [{ self: "TRUE" }, { ack: false, self: true }],
+    [
+      { ack: 1, self: "yes" },
+      { ack: false, self: false },
+    ],
+    [null, { ack: false, self: false }],
+    ["all", { ack: false, self: false }],
+    [[true], { ack: false, self: false }],
+  ])("reads broadcast: %j as %j", (given, broadcast) => {
+    expect(parseJoin({ config: { broadcast: given } })).toEqual({ ...current, broadcast });
   });
 
   it.each<[string, object, string | undefined]>([

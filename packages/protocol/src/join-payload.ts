@@ -3,6 +3,14 @@ import { isObject } from "./json.ts";
 /** One element of `config.postgres_changes`, as the client sent it: it is echoed unchanged (protocol.md 4.3). */
 export type BindingRequest = Readonly<Record<string, unknown>>;
 
+/** How a channel wants its own broadcasts treated. */
+export interface BroadcastOptions {
+  /** Each one is answered. */
+  readonly ack: boolean;
+  /** The sender gets them too. */
+  readonly self: boolean;
+}
+
 /** What a `phx_join` asks for. */
 export type JoinRequest =
   | { readonly tag: "legacy"; readonly token: string | undefined }
@@ -10,6 +18,7 @@ export type JoinRequest =
       readonly tag: "current";
       readonly token: string | undefined;
       readonly postgresChanges: readonly BindingRequest[];
+      readonly broadcast: BroadcastOptions;
       readonly isPrivate: boolean;
     };
 
@@ -20,10 +29,12 @@ export function parseJoin(payload: unknown): JoinRequest {
   if (!("config" in fields)) return { tag: "legacy", token };
   const config = isObject(fields["config"]) ? fields["config"] : {};
   const bindings = Array.isArray(config["postgres_changes"]) ? (config["postgres_changes"] as unknown[]) : [];
+  const broadcast = isObject(config["broadcast"]) ? config["broadcast"] : {};
   return {
     tag: "current",
     token,
     postgresChanges: bindings.filter((binding) => isObject(binding)),
+    broadcast: { ack: readBoolean(broadcast["ack"]), self: readBoolean(broadcast["self"]) },
     isPrivate: readBoolean(config["private"]),
   };
 }
