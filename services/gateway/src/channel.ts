@@ -1,4 +1,5 @@
 import type { Group } from "./group.ts";
+import type { Member } from "./member.ts";
 
 /** One joined topic of one connection. */
 export interface Channel {
@@ -8,6 +9,8 @@ export interface Channel {
   readonly dialect: "current" | "legacy";
   /** The group it is a member of, once its subscription is live. */
   group: Group | undefined;
+  /** Its place in the topic's room; legacy channels have none: they neither send nor get broadcasts (protocol.md 3.9). */
+  readonly member?: Member | undefined;
   /** Fires when the channel ends for whatever reason: what was started for it stops. */
   readonly ended: AbortController;
   /** When its token has to be looked at again. */

@@ -40,6 +40,18 @@ export const clientSettings = {
     max: 16_777_216,
     unit: "bytes",
   }),
+  MAX_PAYLOAD_KB: integer("A broadcast with a larger payload is refused; 0: any size that a frame can have.", {
+    default: 3000,
+    unit: "KB",
+  }),
+  TENANT_MAX_EVENTS_PER_SECOND: integer(
+    "Broadcasts over HTTP that one gateway takes, per second on average over a minute; 0: any number.",
+    { default: 100 },
+  ),
+  MAX_RECORD_BYTES: integer("Of a change with larger records only short values are sent, with an error; 0: off.", {
+    default: 1_048_576,
+    unit: "bytes",
+  }),
   OUTBOX_LIMIT_BYTES: integer("A client that has this much unread is closed: it is too slow.", {
     default: 67_108_864,
     min: 65_536,

@@ -1,4 +1,4 @@
-import { joinRefusal, shutdownReason, type Claims, type TokenVerdict, type TokenVerifier } from "@walcast/authz";
+import { shutdownReason, type Claims } from "@walcast/authz";
 import {
   CloseCode,
   isObject,
@@ -12,18 +12,19 @@ import {
   type SystemMessage,
 } from "@walcast/protocol";
 import { describeError, type Logger } from "@walcast/telemetry";
+import type { Admission, Decision } from "./admission.ts";
 import { identify, legacyRequest, type IdentifiedRequest } from "./binding.ts";
+import type { Broadcaster } from "./broadcaster.ts";
 import { addressing, type Channel } from "./channel.ts";
+import { allRights, type Rights } from "./channel-rights.ts";
 import type { Group, Groups } from "./group.ts";
+import { Member, type MemberSocket } from "./member.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { Subscriber, SubscribingConnection } from "./subscriber.ts";
 
 /** The socket as a connection sees it. Nothing may be called after it was closed. */
-export interface ClientSocket {
+export interface ClientSocket extends MemberSocket {
   send(frame: string): void;
-  /** Frames published to `name` reach this socket. */
-  subscribe(name: string): void;
-  unsubscribe(name: string): void;
   end(code: number, reason: string): void;
 }
 
@@ -32,23 +33,28 @@ export interface ConnectionOptions {
   readonly serializer: Serializer;
   /** The token the connection was opened with. */
   readonly token: string;
-  /** `undefined`: channels are open to anyone. */
-  readonly verifyToken: TokenVerifier | undefined;
+  readonly admission: Admission;
   readonly groups: Groups;
   readonly subscriber: Subscriber;
+  readonly broadcaster: Broadcaster;
   readonly metrics: GatewayMetrics;
   readonly log: Logger;
   readonly now?: () => number;
 }
 
-/** What may wait behind a join whose token is being verified: frames, and characters of them. */
-const backlogLimit = { frames: 1_000, characters: 16 * 1024 * 1024 };
+/** What may wait behind a join whose token is being verified: frames, and characters or bytes of them. */
+const backlogLimit = { frames: 1_000, size: 16 * 1024 * 1024 };
 /** A token is looked at again after this long at the latest (protocol.md 4.9). */
 const recheckMs = 5 * 60_000;
 
-type JoinDecision =
-  | { readonly tag: "granted"; readonly claims: Claims | undefined }
-  | { readonly tag: "refused"; readonly reason: string };
+interface Join {
+  readonly topic: string;
+  readonly ref: unknown;
+  readonly joinRef: unknown;
+  readonly request: JoinRequest;
+  readonly claims: Claims | undefined;
+  readonly rights: Rights;
+}
 
 /**
  * One client: takes its frames one after the other (a join blocks those behind it, protocol.md 8.2) and keeps its channels.
@@ -59,7 +65,7 @@ export class Connection implements SubscribingConnection {
   readonly #options: ConnectionOptions;
   readonly #channels = new Map<string, Channel>();
   #backlog: ClientFrame[] = [];
-  #backlogCharacters = 0;
+  #backlogSize = 0;
   #isBusy = false;
   #isClosed = false;
   /** By the monotonic clock. */
@@ -72,22 +78,12 @@ export class Connection implements SubscribingConnection {
 
   /** One text frame from the client. */
   receive(text: string): void {
-    this.lastHeardMs = performance.now();
-    const frame = this.serializer.decode(text);
-    if (frame === undefined) return this.malformed();
-    if (!this.#isBusy) return this.#take(frame);
-    this.#backlogCharacters += text.length;
-    if (this.#backlog.length >= backlogLimit.frames || this.#backlogCharacters > backlogLimit.characters) {
-      return this.end(CloseCode.Policy, "too many frames at once");
-    }
-    this.#backlog.push(frame);
+    this.#receive(this.serializer.decode(text), text.length);
   }
 
-  /** Bytes that are no frame of this serializer. */
-  malformed(): void {
-    this.lastHeardMs = performance.now();
-    this.#options.metrics.malformedFrames.inc();
-    this.#options.log.debug({ vsn: this.serializer.vsn }, "malformed frame dropped");
+  /** One binary frame from the client; the bytes are kept. */
+  receiveBinary(bytes: Uint8Array): void {
+    this.#receive(this.serializer.decodeBinary(bytes), bytes.length);
   }
 
   /** The socket is gone, by whoever's will. */
@@ -132,6 +128,21 @@ export class Connection implements SubscribingConnection {
     if (!this.#isClosed) this.#options.socket.send(frame);
   }
 
+  #receive(frame: ClientFrame | undefined, size: number): void {
+    this.lastHeardMs = performance.now();
+    if (frame === undefined) {
+      this.#options.metrics.malformedFrames.inc();
+      this.#options.log.debug({ vsn: this.serializer.vsn }, "malformed frame dropped");
+      return;
+    }
+    if (!this.#isBusy) return this.#take(frame);
+    this.#backlogSize += size;
+    if (this.#backlog.length >= backlogLimit.frames || this.#backlogSize > backlogLimit.size) {
+      return this.end(CloseCode.Policy, "too many frames at once");
+    }
+    this.#backlog.push(frame);
+  }
+
   #take(frame: ClientFrame): void {
     const waiting = this.#handle(frame);
     if (waiting === undefined) return;
@@ -143,7 +154,7 @@ export class Connection implements SubscribingConnection {
         while (!this.#isBusy && !this.#isClosed) {
           const next = this.#backlog.shift();
           if (next === undefined) {
-            this.#backlogCharacters = 0;
+            this.#backlogSize = 0;
             return;
           }
           this.#take(next);
@@ -164,6 +175,8 @@ export class Connection implements SubscribingConnection {
       this.#leave(channel, frame);
     } else if (channel === undefined) {
       this.#reply({ topic, ref, joinRef: null }, "error", { reason: "unmatched topic" });
+    } else if (event === "broadcast") {
+      this.#broadcast(channel, frame);
     } else if (event === "access_token") {
       return this.#refreshToken(channel, frame.payload);
     }
@@ -178,48 +191,31 @@ export class Connection implements SubscribingConnection {
     }
     const request = parseJoin(frame.payload);
     const former = this.#channels.get(topic);
-    const settle = (decision: JoinDecision): void => {
+    const isPrivate = request.tag === "current" && request.isPrivate;
+    const settle = (decision: Decision): void => {
       if (this.#isClosed) return;
       // The former channel of the topic ends even when the new join is refused (protocol.md 8.1).
       if (former !== undefined) this.#channels.delete(topic);
       let start: (() => void) | undefined;
       if (decision.tag === "refused") this.#refuse(frame, decision.reason);
-      else start = this.#open({ topic, ref, joinRef, request, claims: decision.claims });
+      else start = this.#open({ ...decision, topic, ref, joinRef, request });
       if (former !== undefined) this.#end(former, former.dialect === "legacy" ? undefined : "phx_close");
       start?.();
     };
-    if (topic === topicPrefix) {
-      settle({ tag: "refused", reason: "TopicNameRequired: You must provide a topic name" });
-      return undefined;
-    }
-    const { verifyToken } = this.#options;
-    if (verifyToken === undefined) {
-      settle({ tag: "granted", claims: undefined });
-      return undefined;
-    }
-    return verifyToken(request.token ?? this.#options.token).then((verdict) =>
-      settle(
-        verdict.tag === "valid"
-          ? { tag: "granted", claims: verdict.claims }
-          : { tag: "refused", reason: joinRefusal(verdict) },
-      ),
-    );
+    const decision = this.#options.admission.join({ topic, isPrivate, token: request.token ?? this.#options.token });
+    if (decision instanceof Promise) return decision.then(settle);
+    settle(decision);
+    return undefined;
   }
 
   /** Makes the channel and answers its join; the returned function starts what the channel asked for. */
-  #open(join: {
-    topic: string;
-    ref: unknown;
-    joinRef: unknown;
-    request: JoinRequest;
-    claims: Claims | undefined;
-  }): () => void {
-    const { topic, ref, joinRef, request, claims } = join;
+  #open({ topic, ref, joinRef, request, claims, rights }: Join): () => void {
     const channel: Channel = {
       topic,
       joinRef,
       dialect: request.tag,
       group: undefined,
+      member: request.tag === "current" ? this.#member(topic, request, rights) : undefined,
       ended: new AbortController(),
       expiry: undefined,
     };
@@ -238,12 +234,34 @@ export class Connection implements SubscribingConnection {
       this.#reply({ topic, ref, joinRef }, "ok", { postgres_changes: entries });
     }
     return () => {
+      // Not before: the former channel of the topic unsubscribes the same socket from the same native topic.
+      channel.member?.begin();
       if (requests.length === 0) return;
       this.#options.subscriber.subscribe(this, channel, requests).catch((error: unknown) => {
         this.#options.log.error({ topic, ...describeError(error) }, "subscribing failed");
         this.#shutdown(channel, "Realtime was unable to subscribe to the changes of this channel");
       });
     };
+  }
+
+  #member(topic: string, request: JoinRequest & { tag: "current" }, rights: Rights): Member {
+    const { socket, broadcaster } = this.#options;
+    const { isPrivate, broadcast: wants } = request;
+    return new Member({
+      address: { topic, isPrivate },
+      wants,
+      rights,
+      serializer: this.serializer,
+      socket,
+      broadcaster,
+    });
+  }
+
+  #broadcast(channel: Channel, { ref, broadcast }: ClientFrame): void {
+    this.#options.metrics.broadcastsReceived.inc({ origin: "websocket" });
+    const answer = channel.member?.push(broadcast);
+    const { topic, joinRef } = channel;
+    if (answer !== undefined) this.#reply({ topic, ref, joinRef }, answer.status, answer.response);
   }
 
   #refuse({ topic, ref, joinRef }: ClientFrame, reason: string): void {
@@ -258,18 +276,18 @@ export class Connection implements SubscribingConnection {
   }
 
   /** Never answered; absent, unchanged and opaque tokens are ignored (protocol.md 4.9). */
-  #refreshToken(channel: Channel, payload: unknown): Promise<void> | undefined {
-    const { verifyToken } = this.#options;
+  async #refreshToken(channel: Channel, payload: unknown): Promise<void> {
     const token = isObject(payload) ? payload["access_token"] : undefined;
-    if (verifyToken === undefined || typeof token !== "string" || token.startsWith("sb_")) return undefined;
-    return verifyToken(token).then((verdict) => this.#applyToken(channel, verdict));
-  }
-
-  #applyToken(channel: Channel, verdict: TokenVerdict): void {
-    if (channel.ended.signal.aborted) return;
-    if (verdict.tag === "valid") this.#watchExpiry(channel, verdict.claims);
-    else if (channel.dialect === "legacy") this.#end(channel, "phx_error"); // 1.x clients come back with a new token
-    else this.#shutdown(channel, shutdownReason(verdict));
+    if (typeof token !== "string" || token.startsWith("sb_")) return;
+    const { topic, member } = channel;
+    const { isPrivate, rights: former } = member ?? { isPrivate: false, rights: allRights };
+    const decision = await this.#options.admission.refresh({ topic, isPrivate, token, former });
+    if (decision === undefined || channel.ended.signal.aborted) return;
+    if (decision.tag === "granted") {
+      member?.regrant(decision.rights);
+      if (decision.claims !== undefined) this.#watchExpiry(channel, decision.claims);
+    } else if (channel.dialect === "legacy") this.#end(channel, "phx_error"); // 1.x clients come back with a new token
+    else this.#shutdown(channel, decision.reason);
   }
 
   #watchExpiry(channel: Channel, claims: Claims): void {
@@ -304,6 +322,7 @@ export class Connection implements SubscribingConnection {
     clearTimeout(channel.expiry);
     if (this.#channels.get(channel.topic) === channel) this.#channels.delete(channel.topic);
     this.#options.metrics.channels.dec();
+    channel.member?.leave({ isOpen: !this.#isClosed });
     if (channel.group === undefined) return;
     if (!this.#isClosed) this.#options.socket.unsubscribe(channel.group.name);
     this.#options.groups.leave(channel.group);

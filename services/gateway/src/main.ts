@@ -1,3 +1,4 @@
+import { NatsBus } from "@walcast/bus";
 import { NatsChangeLog } from "@walcast/change-log";
 import { orExit } from "@walcast/config";
 import { backoff, runUntilSignal } from "@walcast/lifecycle";
@@ -8,6 +9,8 @@ import { readConfig } from "./config.ts";
 
 const config = orExit(readConfig);
 const log = createLogger("gateway", { level: config.LOG_LEVEL, format: config.LOG_FORMAT });
+const health = new Health();
+const nats = { url: config.NATS_URL?.reveal() ?? "", source: config.SOURCE_NAME };
 try {
   const gateway = await startGateway({
     config,
@@ -16,14 +19,17 @@ try {
     database: databaseOf(config),
     openChangeLog: () =>
       NatsChangeLog.connect({
-        url: config.NATS_URL?.reveal() ?? "",
+        ...nats,
         name: "walcast gateway",
-        source: config.SOURCE_NAME,
         // Short: a gateway that starts before the first ingester waits for the stream to be made.
         backoff: (failures, signal) => backoff(failures, signal, { maxMs: 2_000 }),
       }),
+    openBus: (onTrouble) => {
+      health.starting("bus");
+      return NatsBus.open({ ...nats, name: "walcast gateway bus", onTrouble, backoff });
+    },
     log,
-    health: new Health(),
+    health,
     registry: new Registry(),
   });
   await runUntilSignal([gateway], { log, drainMs: config.DRAIN_MS + 5_000 });

@@ -1,5 +1,22 @@
 import { Counter, Gauge, type Registry } from "@walcast/telemetry";
 
+/** Why a broadcast did not get somewhere. */
+export type DropReason =
+  /** Above MAX_PAYLOAD_KB. */
+  | "payloadTooLarge"
+  /** A text push whose payload is no object. */
+  | "notAnObject"
+  /** The token may not write to the private channel. */
+  | "denied"
+  /** Bytes, to a client of vsn 1.0.0; counted by client. */
+  | "binaryPayload"
+  /** Topic or event above the 255 bytes that a binary frame has for it; counted by client. */
+  | "nameTooLong"
+  /** Other gateways could not be reached; local clients got it. */
+  | "busAway"
+  /** Another gateway's message that is none. */
+  | "malformed";
+
 export type GatewayMetrics = ReturnType<typeof createMetrics>;
 
 export const createMetrics = (registry: Registry) => ({
@@ -32,6 +49,28 @@ export const createMetrics = (registry: Registry) => ({
   gaps: new Counter({
     name: "walcast_gateway_gaps_total",
     help: "Holes in the log that clients were told of",
+    registers: [registry],
+  }),
+  rooms: new Gauge({
+    name: "walcast_gateway_rooms",
+    help: "Topics that have members here, private and public ones apart",
+    registers: [registry],
+  }),
+  broadcastsReceived: new Counter({
+    name: "walcast_gateway_broadcasts_received_total",
+    help: "Broadcasts from clients, from HTTP requests and from other gateways",
+    labelNames: ["origin"] as const,
+    registers: [registry],
+  }),
+  broadcastDeliveries: new Counter({
+    name: "walcast_gateway_broadcast_deliveries_total",
+    help: "Broadcasts handed to sockets, counted by member",
+    registers: [registry],
+  }),
+  broadcastsDropped: new Counter({
+    name: "walcast_gateway_broadcasts_dropped_total",
+    help: "Broadcasts that did not get somewhere, by reason",
+    labelNames: ["reason"] as const,
     registers: [registry],
   }),
   malformedFrames: new Counter({

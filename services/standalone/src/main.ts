@@ -1,3 +1,4 @@
+import { MemoryNetwork } from "@walcast/bus";
 import { MemoryChangeLog } from "@walcast/change-log";
 import { orExit } from "@walcast/config";
 import { startGateway } from "@walcast/gateway";
@@ -60,6 +61,7 @@ try {
     registry,
     drainWindowMs: Math.min(500, config.DRAIN_MS / 2),
     openChangeLog: () => Promise.resolve(changeLog),
+    openBus: () => new MemoryNetwork().open(), // there is no other gateway
   });
   const demo = embedded === undefined ? undefined : { databaseUrl: embedded.url, dataDir };
   process.stdout.write(`${banner({ host, port: config.PORT, isOpen: !config.SECURE_CHANNELS, demo })}\n`);

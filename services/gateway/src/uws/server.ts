@@ -14,7 +14,9 @@ import {
 import type { ClientConfig } from "../config.ts";
 import type { ClientSocket, Connection } from "../connection.ts";
 import { ListenError } from "../errors.ts";
+import type { HttpBroadcast } from "../http-broadcast.ts";
 import type { GatewayMetrics } from "../metrics.ts";
+import { addBroadcastRoutes } from "./broadcast-routes.ts";
 import { addHttpRoutes } from "./http-routes.ts";
 
 export interface ServerOptions {
@@ -25,6 +27,7 @@ export interface ServerOptions {
   readonly registry: Registry;
   readonly metrics: GatewayMetrics;
   readonly log: Logger;
+  readonly broadcasts: () => HttpBroadcast;
   readonly connect: (client: { socket: ClientSocket; serializer: Serializer; token: string }) => Connection;
 }
 
@@ -53,6 +56,7 @@ export class Server {
     this.#options = options;
     this.#app = App();
     for (const path of ["/socket/websocket", "/realtime/v1/websocket"]) this.#addWebSocket(path);
+    addBroadcastRoutes(this.#app, options);
     addHttpRoutes(this.#app, { ...options, isDraining: () => this.#isDraining });
   }
 
@@ -62,6 +66,11 @@ export class Server {
 
   publish = (name: string, frame: Buffer): void => {
     this.#app.publish(name, frame, false);
+  };
+
+  /** A string goes as text, bytes as a binary frame. */
+  publishFrame = (name: string, frame: string | Uint8Array): void => {
+    this.#app.publish(name, frame, typeof frame !== "string");
   };
 
   /** Throws ListenError. */
@@ -188,6 +197,7 @@ export class Server {
         send: (frame) => void socket.send(frame),
         subscribe: (name) => void socket.subscribe(name),
         unsubscribe: (name) => void socket.unsubscribe(name),
+        publish: (name, frame) => void socket.publish(name, frame, typeof frame !== "string"),
         end: (code, reason) => socket.end(code, reason),
       },
     });
@@ -201,7 +211,7 @@ export class Server {
     if (connection === undefined) return;
     if (message.byteLength > this.#options.config.MAX_FRAME_BYTES) {
       connection.end(CloseCode.TooBig, `frame above ${this.#options.config.MAX_FRAME_BYTES} bytes`);
-    } else if (isBinary) connection.malformed();
-    else connection.receive(Buffer.from(message).toString("utf8")); // the bytes are gone when this returns
+    } else if (isBinary) connection.receiveBinary(Buffer.from(message.slice(0))); // the bytes are gone when this returns
+    else connection.receive(Buffer.from(message).toString("utf8"));
   }
 }

@@ -1,0 +1,84 @@
+import { joinRefusal, shutdownReason, type Claims, type TokenVerdict, type TokenVerifier } from "@walcast/authz";
+import { subtopicOf, topicPrefix } from "@walcast/protocol";
+import { describeError, type Logger } from "@walcast/telemetry";
+import { allRights, type ChannelRights, type Rights } from "./channel-rights.ts";
+
+export interface AdmissionOptions {
+  /** `undefined`: channels are open to anyone. */
+  readonly verifyToken: TokenVerifier | undefined;
+  readonly channelRights: ChannelRights;
+  readonly log: Logger;
+}
+
+/** `reason` is what the client is told. */
+export type Decision =
+  | { readonly tag: "granted"; readonly claims: Claims | undefined; readonly rights: Rights }
+  | { readonly tag: "refused"; readonly reason: string };
+
+export interface AdmissionRequest {
+  readonly topic: string;
+  readonly isPrivate: boolean;
+  readonly token: string;
+}
+
+/** The peer's words where policies cannot be asked (protocol.md 4.2, 4.10). */
+const unavailable = "Realtime was unable to connect to the project database";
+
+/** Decides who may be in a channel: the token first, then the policies of private ones (protocol.md 4.2). */
+export class Admission {
+  readonly #options: AdmissionOptions;
+
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+  }
+
+  /** A promise only where something has to be asked: an open public channel is joined at once. */
+  join(request: AdmissionRequest): Decision | Promise<Decision> {
+    const { topic, isPrivate, token } = request;
+    if (topic === topicPrefix) {
+      return { tag: "refused", reason: "TopicNameRequired: You must provide a topic name" };
+    }
+    const { verifyToken } = this.#options;
+    const decide = (verdict: TokenVerdict | undefined): Decision | Promise<Decision> => {
+      if (verdict !== undefined && verdict.tag !== "valid") return { tag: "refused", reason: joinRefusal(verdict) };
+      const claims = verdict?.claims;
+      if (!isPrivate) return { tag: "granted", claims, rights: allRights };
+      return this.#askRights(topic, claims, (sentence) => `Unauthorized: ${sentence}`);
+    };
+    return verifyToken === undefined ? decide(undefined) : verifyToken(token).then(decide);
+  }
+
+  /** A new token for a channel that has `former` rights; `undefined` when tokens are not verified. */
+  async refresh(request: AdmissionRequest & { readonly former: Rights }): Promise<Decision | undefined> {
+    const { topic, isPrivate, token, former } = request;
+    const verdict = await this.#options.verifyToken?.(token);
+    if (verdict === undefined) return undefined;
+    if (verdict.tag !== "valid") return { tag: "refused", reason: shutdownReason(verdict) };
+    if (!isPrivate) return { tag: "granted", claims: verdict.claims, rights: allRights };
+    const decision = await this.#askRights(topic, verdict.claims, (sentence) => sentence);
+    if (decision.tag === "refused") return decision;
+    const { broadcast, presence } = decision.rights;
+    const hasLost = (former.broadcast.read && !broadcast.read) || (former.presence.read && !presence.read);
+    if (!hasLost) return decision;
+    const reason = `You no longer have permission to read from this Channel topic: ${subtopicOf(topic)}`;
+    return { tag: "refused", reason };
+  }
+
+  async #askRights(
+    topic: string,
+    claims: Claims | undefined,
+    refusal: (sentence: string) => string,
+  ): Promise<Decision> {
+    const { channelRights, log } = this.#options;
+    const subtopic = subtopicOf(topic);
+    try {
+      const rights = await channelRights({ subtopic, claims });
+      if (rights.broadcast.read || rights.presence.read) return { tag: "granted", claims, rights };
+      const sentence = `You do not have permissions to read from this Channel topic: ${subtopic}`;
+      return { tag: "refused", reason: refusal(sentence) };
+    } catch (error) {
+      log.error({ topic, ...describeError(error) }, "asking for the rights in a private channel failed");
+      return { tag: "refused", reason: unavailable };
+    }
+  }
+}

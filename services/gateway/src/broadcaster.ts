@@ -1,0 +1,84 @@
+import type { Bus } from "@walcast/bus";
+import type { Broadcast, Serializer } from "@walcast/protocol";
+import { decodeBusMessage, encodeBusMessage } from "./bus-message.ts";
+import type { DropReason, GatewayMetrics } from "./metrics.ts";
+import { broadcastAddress, Rooms, type Room, type RoomAddress } from "./room.ts";
+
+/** Publishes a frame to sockets subscribed to a native topic: a string as text, bytes as a binary frame. */
+export type PublishFrame = (name: string, frame: string | Uint8Array) => void;
+
+/** The channel a broadcast comes from, when that does not want it back. */
+export interface Sender {
+  readonly serializer: Serializer;
+  /** Publishes to all sockets but its own. */
+  readonly publish: PublishFrame;
+  /** It is one of the listeners that the frame is for. */
+  readonly isListening: boolean;
+}
+
+export interface BroadcasterOptions {
+  readonly bus: Bus;
+  readonly publish: PublishFrame;
+  readonly metrics: GatewayMetrics;
+  /** A larger payload is refused. */
+  readonly payloadLimitBytes: number;
+}
+
+/**
+ * Takes broadcasts to the members of their rooms: one frame for each serializer, published natively, whatever the number of
+ * members; other gateways are told once. Everything happens in the call, so the messages of one sender keep their order.
+ */
+export class Broadcaster {
+  readonly rooms: Rooms;
+  readonly #options: BroadcasterOptions;
+
+  constructor(options: BroadcasterOptions) {
+    this.#options = options;
+    const { bus, metrics } = options;
+    this.rooms = new Rooms({
+      bus,
+      metrics,
+      onMessage: (room, bytes) => {
+        const broadcast = decodeBusMessage(bytes);
+        if (broadcast === undefined) return this.drop("malformed");
+        metrics.broadcastsReceived.inc({ origin: "gateway" });
+        return this.#deliver(room, broadcast, undefined);
+      },
+    });
+  }
+
+  /** To everybody in the room, here and on other gateways. */
+  send(to: RoomAddress, broadcast: Broadcast, sender?: Sender): void {
+    const room = this.rooms.find(to);
+    if (room !== undefined) this.#deliver(room, broadcast, sender);
+    const outcome = this.#options.bus.publish(broadcastAddress(to), encodeBusMessage(broadcast));
+    if (outcome === "away") this.drop("busAway");
+  }
+
+  /** By the payload's bytes, a stand-in for the peer's external term (protocol.md 4.4). */
+  isTooLarge({ payload }: Pick<Broadcast, "payload">): boolean {
+    const bytes = typeof payload === "string" ? Buffer.byteLength(payload) : payload.length;
+    return bytes > this.#options.payloadLimitBytes;
+  }
+
+  /** `count`: how many did not get it. */
+  drop(reason: DropReason, count = 1): void {
+    this.#options.metrics.broadcastsDropped.inc({ reason }, count);
+  }
+
+  #deliver(room: Room, broadcast: Broadcast, sender: Sender | undefined): void {
+    const { publish, metrics } = this.#options;
+    for (const { serializer, name, count } of room.listeners) {
+      const isSenders = sender?.serializer === serializer;
+      const hearing = isSenders && sender.isListening ? count - 1 : count;
+      if (hearing === 0) continue;
+      const encoded = serializer.broadcast(room.topic, broadcast);
+      if (encoded.tag === "undeliverable") {
+        this.drop(encoded.reason, hearing);
+        continue;
+      }
+      (isSenders ? sender.publish : publish)(name, encoded.frame);
+      metrics.broadcastDeliveries.inc(hearing);
+    }
+  }
+}

@@ -1,0 +1,112 @@
+import type { Broadcast, BroadcastOptions, Serializer } from "@walcast/protocol";
+import type { Broadcaster, PublishFrame } from "./broadcaster.ts";
+import type { Rights } from "./channel-rights.ts";
+import type { Listeners, Room, RoomAddress } from "./room.ts";
+
+/** What a member needs of the socket that its channel is on. */
+export interface MemberSocket {
+  subscribe(name: string): void;
+  unsubscribe(name: string): void;
+  /** To all other sockets subscribed to the name. */
+  readonly publish: PublishFrame;
+}
+
+export interface MemberOptions {
+  readonly address: RoomAddress;
+  readonly wants: BroadcastOptions;
+  readonly rights: Rights;
+  readonly serializer: Serializer;
+  readonly socket: MemberSocket;
+  readonly broadcaster: Broadcaster;
+}
+
+/** How a push is answered, if it is. */
+export type PushAnswer =
+  | { readonly status: "ok"; readonly response: object }
+  | { readonly status: "error"; readonly response: { readonly error: string } };
+
+/** A channel in its room. It is there from the beginning, and hears once it listens. */
+export class Member {
+  readonly #options: MemberOptions;
+  readonly #room: Room;
+  readonly #listeners: Listeners | undefined;
+  #rights: Rights;
+  #hasBegun = false;
+  #isListening = false;
+
+  constructor(options: MemberOptions) {
+    this.#options = options;
+    this.#rights = options.rights;
+    this.#room = options.broadcaster.rooms.enter(options.address);
+    this.#listeners = this.#room.listeners.find(({ serializer }) => serializer === options.serializer);
+  }
+
+  get isPrivate(): boolean {
+    return this.#room.isPrivate;
+  }
+
+  get rights(): Rights {
+    return this.#rights;
+  }
+
+  /** From here on the channel gets broadcasts, when it may read them. */
+  begin(): void {
+    this.#hasBegun = true;
+    this.#listen(this.#rights.broadcast.read);
+  }
+
+  /** A new token says what the channel may do now. */
+  regrant(rights: Rights): void {
+    this.#rights = rights;
+    if (this.#hasBegun) this.#listen(rights.broadcast.read);
+  }
+
+  /**
+   * Sends what the channel pushed; `undefined` when the push is not to be answered. Refusals have the shape of newer peers,
+   * an object as every other response, where v2.129.8 answers a bare text (protocol.md 4.4); clients take either.
+   */
+  push(broadcast: Broadcast | undefined): PushAnswer | undefined {
+    const { wants, broadcaster, serializer, socket } = this.#options;
+    const refused = (error: string): PushAnswer | undefined =>
+      wants.ack ? { status: "error", response: { error } } : undefined;
+    // The peer's channel crashes on a text payload that is no object; protocol.md 2.5 leaves us to refuse it.
+    if (broadcast === undefined) {
+      broadcaster.drop("notAnObject");
+      return refused("payload_not_an_object");
+    }
+    if (broadcaster.isTooLarge(broadcast)) {
+      broadcaster.drop("payloadTooLarge");
+      return refused("payload_size_exceeded");
+    }
+    if (!this.#rights.broadcast.write) {
+      broadcaster.drop("denied");
+      return undefined; // no answer even with ack, so that nobody can probe for policies (protocol.md 4.4)
+    }
+    broadcaster.send(
+      this.#room,
+      broadcast,
+      wants.self ? undefined : { serializer, publish: socket.publish, isListening: this.#isListening },
+    );
+    return wants.ack ? { status: "ok", response: {} } : undefined;
+  }
+
+  /** `isOpen`: the socket is still there. */
+  leave({ isOpen }: { readonly isOpen: boolean }): void {
+    if (isOpen) this.#listen(false);
+    else if (this.#isListening) this.#count(false);
+    this.#options.broadcaster.rooms.leave(this.#room);
+  }
+
+  #listen(isListening: boolean): void {
+    const { socket } = this.#options;
+    if (isListening === this.#isListening || this.#listeners === undefined) return;
+    if (isListening) socket.subscribe(this.#listeners.name);
+    else socket.unsubscribe(this.#listeners.name);
+    this.#count(isListening);
+  }
+
+  #count(isListening: boolean): void {
+    if (this.#listeners !== undefined) this.#listeners.count += isListening ? 1 : -1;
+    this.#isListening = isListening;
+  }
+}
