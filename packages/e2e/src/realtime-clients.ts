@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 const require = createRequire(import.meta.url);
 
 export const legacyVersions = ["1.3.3", "1.7.5"] as const;
-export const currentVersions = ["2.10.0", "2.119.0"] as const;
+export const currentVersions = ["2.0.0", "2.10.0", "2.81.0", "2.119.0"] as const;
 export const clientVersions = [...legacyVersions, ...currentVersions] as const;
 export type ClientVersion = (typeof clientVersions)[number];
 
