@@ -1,102 +1,83 @@
-import { parseDate, parseTime, parseTimestamp } from "./datetime.ts";
-import { trimSpace } from "./space.ts";
+import { arrayType } from "./array-type.ts";
+import { parseBytea } from "./bytea.ts";
+import { parseDate, parseTime, parseTimestamp, parseTimetz } from "./datetime.ts";
+import { parseInterval } from "./interval.ts";
+import { compareJson, parseJsonb } from "./jsonb.ts";
+import { compareDecimals, floatParser, integerParser, parseDecimal, parseOid, readInteger } from "./numbers.ts";
+import { trimSpace, trimTrailingBlanks } from "./space.ts";
 
-/** Values of one kind, brought to a form that `<` and `===` order as PostgreSQL does. */
+/** Values of one kind, brought to a form whose equality (of map keys) is PostgreSQL's; `compare` orders them. */
 export type Comparable = bigint | number | string | boolean;
 
 /** How one PostgreSQL type is read from a filter and from a record, and compared. */
 export interface ComparableType {
-  /** As error messages name the type. */
+  /** As PostgreSQL's input errors name the type. */
   readonly label: string;
-  /** From a filter's text, or a record's; `undefined` when it is not of the type. */
+  /** As PostgreSQL prints the type's name. */
+  readonly printed: string;
+  /** `text`: patterns can be tried on it. */
+  readonly kind: "text" | "boolean" | "other";
+  /** From a filter's text; `undefined` when it is not of the type. */
   parse(text: string): Comparable | undefined;
+  /** From a record's text, which differs from PostgreSQL's own for some types. */
+  read(text: string): Comparable | undefined;
+  /** As `read`, straight from the bytes of a record, which saves making the text; `undefined` when the text has to be read. */
+  readBytes?(json: Uint8Array, start: number, end: number): Comparable | undefined;
   compare(a: Comparable, b: Comparable): number;
+  /** How PostgreSQL refuses a text: SQLSTATE and message. */
+  refusal(text: string): string;
 }
 
 const natural = (a: Comparable, b: Comparable): number => (a < b ? -1 : a > b ? 1 : 0);
 
-const integerType = (label: string, bits: number): ComparableType => ({
-  label,
-  parse(text) {
-    const trimmed = trimSpace(text);
-    if (!/^[+-]?\d+$/.test(trimmed)) return undefined;
-    const value = BigInt(trimmed.replace(/^\+/, ""));
-    return BigInt.asIntN(bits, value) === value ? value : undefined;
-  },
+const invalidSyntax =
+  (label: string, sqlState = "22P02 (invalid_text_representation)") =>
+  (text: string): string =>
+    `${sqlState} invalid input syntax for type ${label}: "${text}"`;
+
+type Shape = Partial<ComparableType> & Pick<ComparableType, "label" | "parse">;
+
+const makeType = (shape: Shape): ComparableType => ({
+  kind: "other",
+  printed: shape.label,
+  read: shape.parse,
   compare: natural,
+  refusal: invalidSyntax(shape.label),
+  ...shape,
 });
 
-/** PostgreSQL also takes negative, octal and hexadecimal ones, and means something else by them: nobody filters by those. */
-const oidType: ComparableType = {
-  label: "oid",
-  parse(text) {
-    const trimmed = trimSpace(text);
-    if (!/^(0|[1-9]\d{0,9})$/.test(trimmed)) return undefined;
-    const value = BigInt(trimmed);
-    return BigInt.asUintN(32, value) === value ? value : undefined;
-  },
-  compare: natural,
-};
+const integerType = (label: string, bits: number): ComparableType =>
+  makeType({
+    label,
+    parse: integerParser(bits),
+    readBytes: readInteger,
+    refusal: (text) =>
+      /^[+-]?\d+$/.test(trimSpace(text))
+        ? `22003 (numeric_value_out_of_range) value "${text}" is out of range for type ${label}`
+        : invalidSyntax(label)(text),
+  });
 
-/** Exact: digits are compared, never floating-point numbers. Canonical text makes equal values equal keys. */
-const numericType: ComparableType = {
-  label: "numeric",
-  parse(text) {
-    const match = /^([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,4}))?$/.exec(trimSpace(text));
-    if (match === null || `${match[2] ?? ""}${match[3] ?? ""}` === "") return undefined;
-    const [, sign = "", whole = "", fraction = "", exponentText = "0"] = match;
-    let exponent = Number(exponentText) - fraction.length;
-    let digits = `${whole}${fraction}`.replace(/^0+/, "");
-    const zeros = /0*$/.exec(digits)?.[0].length ?? 0;
-    digits = digits.slice(0, digits.length - zeros);
-    exponent += zeros;
-    return digits === "" ? "0" : `${sign === "-" ? "-" : ""}${digits}e${exponent}`;
-  },
-  compare: (a, b) => compareDecimals(String(a), String(b)),
-};
-
-/** Both in the canonical form `-123e-2`. */
-function compareDecimals(a: string, b: string): number {
-  const [aDigits = "0", aExponent = "0"] = a.split("e");
-  const [bDigits = "0", bExponent = "0"] = b.split("e");
-  const shift = Math.min(Number(aExponent), Number(bExponent));
-  const scale = (digits: string, exponent: string): bigint => BigInt(digits) * 10n ** BigInt(Number(exponent) - shift);
-  return natural(scale(aDigits, aExponent), scale(bDigits, bExponent));
-}
-
-const floatType = (label: string): ComparableType => ({
-  label,
-  parse(text) {
-    const trimmed = trimSpace(text);
-    if (/^[+-]?inf(inity)?$/i.test(trimmed)) return trimmed.startsWith("-") ? -Infinity : Infinity;
-    const match = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.exec(trimmed);
-    if (match === null) return undefined;
-    const value = label === "real" ? Math.fround(Number(trimmed)) : Number(trimmed);
-    // Out of range, as PostgreSQL says: it became infinite, or nothing of it is left.
-    const isLost = value === 0 && /[1-9]/.test(match[1] ?? "");
-    return Number.isFinite(value) && !isLost ? value + 0 : undefined; // + 0: no negative zero
-  },
-  compare: natural,
-});
+const floatType = (label: string, parse: (text: string) => number | undefined): ComparableType =>
+  makeType({
+    label,
+    parse,
+    // NaN is equal to itself and greater than all others.
+    compare: (a, b) => (Number.isNaN(a) ? Number(!Number.isNaN(b)) : Number.isNaN(b) ? -1 : natural(a, b)),
+    refusal: (text) =>
+      /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i.test(trimSpace(text).slice(0, 100))
+        ? `22003 (numeric_value_out_of_range) "${trimSpace(text)}" is out of range for type ${label}`
+        : invalidSyntax(label)(text),
+  });
 
 /** The spellings of the manual, "Boolean Type", with unique prefixes. */
-const boolType: ComparableType = {
-  label: "boolean",
-  parse(text) {
-    const word = trimSpace(text).toLowerCase();
-    if (word === "") return undefined;
-    if (word === "1" || word === "on" || "true".startsWith(word) || "yes".startsWith(word)) return true;
-    if (
-      word === "0" ||
-      (word.length > 1 && "off".startsWith(word)) ||
-      "false".startsWith(word) ||
-      "no".startsWith(word)
-    )
-      return false;
-    return undefined;
-  },
-  compare: natural,
-};
+function parseBool(text: string): boolean | undefined {
+  const word = trimSpace(text).toLowerCase();
+  if (word === "" || word.length > 5) return undefined;
+  if (word === "1" || word === "on" || "true".startsWith(word) || "yes".startsWith(word)) return true;
+  const isFalse =
+    word === "0" || (word.length > 1 && "off".startsWith(word)) || "false".startsWith(word) || "no".startsWith(word);
+  return isFalse ? false : undefined;
+}
 
 /** By code point, as collation "C" does: UTF-16 order differs from it beyond the basic plane. */
 function compareText(a: Comparable, b: Comparable): number {
@@ -111,51 +92,103 @@ function compareText(a: Comparable, b: Comparable): number {
   return left.length - right.length;
 }
 
-const textType: ComparableType = { label: "text", parse: (text) => text, compare: compareText };
-/** Trailing blanks mean nothing in char(n). */
-const bpcharType: ComparableType = {
-  label: "character",
-  parse: (text) => text.replace(/ +$/, ""),
-  compare: compareText,
-};
-const byteaType: ComparableType = {
-  label: "bytea",
-  parse: (text) => (/^(\\x)?([0-9a-f]{2})*$/i.test(text) ? text.replace(/^\\x/, "").toLowerCase() : undefined),
-  compare: compareText,
-};
+const textType = (label: string, parse = (text: string): string => text): ComparableType =>
+  makeType({ label, kind: "text", parse, compare: compareText });
 
-const uuidType: ComparableType = {
-  label: "uuid",
-  parse(text) {
-    const bare = text.toLowerCase().replace(/^\{(.*)\}$/, "$1");
-    return /^[0-9a-f]{4}(-?[0-9a-f]{4}){7}$/.test(bare) ? bare.replaceAll("-", "") : undefined;
-  },
-  compare: natural,
-};
+function parseUuid(text: string): string | undefined {
+  const bare = text.toLowerCase().replace(/^\{(.*)\}$/, "$1");
+  return /^[0-9a-f]{4}(-?[0-9a-f]{4}){7}$/.test(bare) ? bare.replaceAll("-", "") : undefined;
+}
 
-const timeType = (label: string, parse: ComparableType["parse"]): ComparableType => ({
-  label,
-  parse,
-  compare: natural,
-});
+/** Longer texts are no moments; expressions below need not be quick on them. */
+const momentLimit = 100;
+
+/** What is written as a date or a time, but is none: the 30th of February. */
+const looksLikeMoment = /^\s*(\d+-\d+-\d+([ T]+\d+:[\d:.]+ *([+-][\d:]+|Z)?)?( +(BC|AD))?|\d+:[\d:.]+)\s*$/i;
+
+const momentType = (
+  label: string,
+  parse: (text: string) => bigint | undefined,
+  printed: string = label,
+): ComparableType =>
+  makeType({
+    label,
+    printed,
+    parse(text) {
+      const moment = text.length > momentLimit ? undefined : parse(text);
+      if (moment === undefined) return undefined;
+      const number = Number(moment);
+      return Number.isSafeInteger(number) ? number : moment; // cheaper, and one form for equal values
+    },
+    refusal: (text) =>
+      text.length <= momentLimit && looksLikeMoment.test(text)
+        ? `22008 (datetime_field_overflow) date/time field value out of range: "${text}"`
+        : invalidSyntax(label, "22007 (invalid_datetime_format)")(text),
+  });
+
+const jsonbType = (label: string): ComparableType =>
+  makeType({ label, parse: parseJsonb, compare: compareJson, refusal: invalidJson });
+
+function invalidJson(): string {
+  return "22P02 (invalid_text_representation) invalid input syntax for type json";
+}
 
 const types: Readonly<Record<string, ComparableType>> = {
   int2: integerType("smallint", 16),
   int4: integerType("integer", 32),
   int8: integerType("bigint", 64),
-  oid: oidType,
-  numeric: numericType,
-  float4: floatType("real"),
-  float8: floatType("double precision"),
-  bool: boolType,
-  bpchar: bpcharType,
-  bytea: byteaType,
-  uuid: uuidType,
-  date: timeType("date", parseDate),
-  time: timeType("time without time zone", parseTime),
-  timestamp: timeType("timestamp without time zone", (text) => parseTimestamp(text, { withZone: false })),
-  timestamptz: timeType("timestamp with time zone", (text) => parseTimestamp(text, { withZone: true })),
+  oid: makeType({ label: "oid", parse: parseOid }),
+  numeric: makeType({ label: "numeric", parse: parseDecimal, compare: compareDecimals }),
+  float4: floatType("real", floatParser({ isSingle: true })),
+  float8: floatType("double precision", floatParser({ isSingle: false })),
+  bool: makeType({ label: "boolean", kind: "boolean", parse: parseBool }),
+  text: textType("text"),
+  varchar: textType("character varying"),
+  name: textType("name"),
+  /** Trailing blanks mean nothing in char(n). */
+  bpchar: textType("character", trimTrailingBlanks),
+  bytea: makeType({
+    label: "bytea",
+    parse: parseBytea,
+    read: (text) => text,
+    refusal: () => "22P02 (invalid_text_representation) invalid input syntax for type bytea",
+  }),
+  uuid: makeType({ label: "uuid", parse: parseUuid }),
+  json: jsonbType("json"),
+  jsonb: jsonbType("jsonb"),
+  date: momentType("date", parseDate),
+  time: momentType("time", parseTime, "time without time zone"),
+  timetz: makeType({
+    label: "time with time zone",
+    parse: (text) => (text.length > momentLimit ? undefined : parseTimetz(text)),
+    refusal: invalidSyntax("time with time zone", "22007 (invalid_datetime_format)"),
+  }),
+  timestamp: momentType(
+    "timestamp",
+    (text) => parseTimestamp(text, { withZone: false }),
+    "timestamp without time zone",
+  ),
+  timestamptz: momentType("timestamp with time zone", (text) => parseTimestamp(text, { withZone: true })),
+  interval: momentType("interval", parseInterval),
 };
 
+/** `->>` of JSON gives text. */
+export const jsonTextType = textType("text");
+/** `->` of JSON is jsonb. */
+export const jsonValueType = jsonbType("jsonb");
+
+const otherLabels: Readonly<Record<string, string>> = { bit: "bit", varbit: "bit varying", char: '"char"' };
+const others = new Map<string, ComparableType>();
+const othersLimit = 1_000;
+
 /** How values of a type (pg_type.typname) compare; by their text when the type is none of the known ones. */
-export const comparableType = (typeName: string): ComparableType => types[typeName] ?? textType;
+export function comparableType(typeName: string): ComparableType {
+  const known = Object.hasOwn(types, typeName) ? types[typeName] : others.get(typeName);
+  if (known !== undefined) return known;
+  const made = typeName.startsWith("_")
+    ? arrayType(comparableType(typeName.slice(1)))
+    : makeType({ label: otherLabels[typeName] ?? typeName, parse: (text) => text, compare: compareText });
+  if (others.size >= othersLimit) others.clear();
+  others.set(typeName, made);
+  return made;
+}

@@ -83,3 +83,16 @@ function offsetMicros(zone: string | undefined): bigint | undefined {
   const total = (hours * 60 + minutes) * 60 + seconds;
   return BigInt(zone.startsWith("-") ? -total : total) * 1_000_000n;
 }
+
+/**
+ * A time with its zone: PostgreSQL orders by the moment in UTC, and equal moments by the zone. Digits of one length make texts
+ * that order the same.
+ */
+export function parseTimetz(text: string): string | undefined {
+  const match = /^([\d:.]+) *(Z|[+-][\d:]+)$/i.exec(trimSpace(text));
+  const time = match === null ? undefined : parseTime(match[1] ?? "");
+  const offset = match === null ? undefined : offsetMicros(match[2]);
+  if (time === undefined || offset === undefined) return undefined;
+  const digits = (micros: bigint): string => String(micros + microsPerDay).padStart(13, "0");
+  return `${digits(time - offset)} ${digits(-offset)}`;
+}

@@ -1,24 +1,59 @@
-/** How a column's value is compared (protocol.md 4.8). */
-export type Operator = "eq" | "neq" | "lt" | "lte" | "gt" | "gte" | "in";
+import { splitAtCommas, unquote } from "./filter-text.ts";
 
-/** One condition; a filter is all of its conditions. */
+const operators = [
+  "eq",
+  "neq",
+  "lt",
+  "lte",
+  "gt",
+  "gte",
+  "in",
+  "like",
+  "ilike",
+  "is",
+  "match",
+  "imatch",
+  "isdistinct",
+] as const;
+
+/** How a column's value is compared (protocol.md 4.8). */
+export type Operator = (typeof operators)[number];
+
+/** One comparison. */
 export interface Condition {
+  readonly tag: "condition";
+  /** A column's name, or a path into a JSON column as `data->a->>b`: which of them, the table's columns tell. */
   readonly column: string;
   readonly operator: Operator;
   readonly isNegated: boolean;
-  /** One value; for `in` its elements. */
-  readonly values: readonly string[];
+  /** Unquoted; for `in` PostgreSQL's array literal `{…}`. */
+  readonly value: string;
 }
+
+/** Terms of which all, or any, must hold. */
+export interface Junction {
+  readonly tag: "and" | "or";
+  readonly isNegated: boolean;
+  readonly terms: readonly Term[];
+  /** As the client wrote it, parentheses included. */
+  readonly text: string;
+}
+
+export type Term = Condition | Junction;
+
+/** What must hold of a row: all of its terms. */
+export type Filter = readonly Term[];
 
 /** The filter's text is not in the grammar; the message is what clients are told (protocol.md 4.7). */
 export class FilterSyntaxError extends Error {
   readonly code = "FILTER_SYNTAX";
 }
 
-const operators: readonly string[] = ["eq", "neq", "lt", "lte", "gt", "gte", "in"] satisfies Operator[];
-const isOperator = (text: string): text is Operator => operators.includes(text);
+/** A filter costs every change of its table: these bound what one of them can ask for. */
+const limits = { depth: 8, conditions: 100 };
 
-const maxInValues = 100;
+const operatorNames: readonly string[] = operators;
+const isOperator = (text: string): text is Operator => operatorNames.includes(text);
 
 const failure = (detail: string): FilterSyntaxError =>
   new FilterSyntaxError(`Error parsing \`filter\` params: ${detail}`);
@@ -27,68 +62,83 @@ const pieces = (...texts: string[]): FilterSyntaxError =>
   failure(`[${texts.map((text) => JSON.stringify(text)).join(", ")}]`);
 
 /**
- * Reads a filter: conditions separated by commas, all of which must hold (protocol.md 4.8). An empty text is no filter.
- * Throws FilterSyntaxError.
+ * Reads a filter: terms separated by commas, all of which must hold (protocol.md 4.8). An empty text is no filter.
+ *
+ * Beyond the peer's grammar a term may be a group, in which older servers see an unknown operator:
+ * `or=(a.eq.1,b.gt.2,and(c.eq.3,not.d.is.null))`, `and=(…)`, `not.or=(…)`. Throws FilterSyntaxError.
  */
-export function parseFilter(text: string): Condition[] {
+export function parseFilter(text: string): Filter {
   if (text.trim() === "") return [];
-  return splitOutside(text).map((segment) => {
+  const filter = segmentsOf(text, { opensAtStart: false }).map((segment) => parseSegment(segment));
+  if (countConditions(filter) > limits.conditions)
+    throw failure(`too many conditions in a filter. Maximum ${limits.conditions}`);
+  return filter;
+}
+
+function segmentsOf(text: string, splitting: { readonly opensAtStart: boolean }): string[] {
+  return splitAtCommas(text, splitting).map((segment) => {
     if (segment.trim() === "") throw failure("filter must not contain empty segments (check for extra commas)");
-    return parseCondition(segment.trim());
+    return segment.trim();
   });
 }
 
-function parseCondition(segment: string): Condition {
+function parseSegment(segment: string): Term {
+  const group = /^(not\.)?(and|or)=(\(.*\))$/su.exec(segment);
+  if (group !== null) return parseJunction(group, 1);
   const equals = segment.indexOf("=");
   if (equals === -1) throw pieces(segment);
   const column = segment.slice(0, equals);
-  const isNegated = segment.startsWith("not.", equals + 1);
-  const rest = segment.slice(equals + 1 + (isNegated ? 4 : 0));
-  const dot = rest.indexOf(".");
-  if (dot === -1) throw pieces(column, rest);
-  const operator = rest.slice(0, dot);
-  const value = rest.slice(dot + 1);
-  if (column === "" || !isOperator(operator)) throw pieces(column, rest);
-  if (operator !== "in") return { column, operator, isNegated, values: [unquote(value)] };
-  return { column, operator, isNegated, values: parseList(value) };
+  const rest = segment.slice(equals + 1);
+  const test = parseTest(rest);
+  if (column === "" || test === undefined) throw pieces(column, withoutNot(rest));
+  return { tag: "condition", column, ...test };
 }
 
-function parseList(value: string): string[] {
+const withoutNot = (text: string): string => (text.startsWith("not.") ? text.slice(4) : text);
+
+/** `[not.]operator.value`; `undefined` when it is none. */
+function parseTest(text: string): Pick<Condition, "operator" | "isNegated" | "value"> | undefined {
+  const rest = withoutNot(text);
+  const dot = rest.indexOf(".");
+  const operator = rest.slice(0, dot);
+  if (dot === -1 || !isOperator(operator)) return undefined;
+  const value = rest.slice(dot + 1);
+  const isNegated = rest.length < text.length;
+  return { operator, isNegated, value: operator === "in" ? arrayLiteral(value) : unquote(value) };
+}
+
+function arrayLiteral(value: string): string {
   const trimmed = value.trim();
   if (!trimmed.startsWith("(") || !trimmed.endsWith(")"))
     throw failure("`in` filter value must be wrapped by parentheses");
-  const inner = trimmed.slice(1, -1);
-  if (inner.trim() === "") return [];
-  const values = splitOutside(inner).map((element) => unquote(element.trim()));
-  if (values.length > maxInValues) throw failure(`too many values for \`in\` filter. Maximum ${maxInValues}`);
-  return values;
+  return `{${trimmed.slice(1, -1)}}`;
 }
 
-/** Splits at commas outside of parentheses and quotes. A quote opens only at the start or after `.`, `(` or `,`. */
-function splitOutside(text: string): string[] {
-  const parts: string[] = [];
-  let start = 0;
-  let depth = 0;
-  let isQuoted = false;
-  for (let i = 0; i < text.length; i++) {
-    const char = text[i];
-    if (isQuoted) {
-      if (char === "\\") i++;
-      else if (char === '"') isQuoted = false;
-    } else if (char === '"' && (i === 0 || ".(,".includes(text[i - 1] ?? ""))) isQuoted = true;
-    else if (char === "(") depth++;
-    else if (char === ")") depth = Math.max(0, depth - 1);
-    else if (char === "," && depth === 0) {
-      parts.push(text.slice(start, i));
-      start = i + 1;
-    }
-  }
-  parts.push(text.slice(start));
-  return parts;
+function parseJunction(match: RegExpExecArray, depth: number): Junction {
+  const [, not, tag, text = ""] = match;
+  if (depth > limits.depth) throw failure(`groups are nested too deeply. Maximum ${limits.depth}`);
+  const terms = segmentsOf(text.slice(1, -1), { opensAtStart: true }).map((element) => parseElement(element, depth));
+  return { tag: tag === "or" ? "or" : "and", isNegated: not !== undefined, terms, text };
 }
 
-/** A value wholly in double quotes loses them, and `\x` becomes `x`. */
-const unquote = (value: string): string =>
-  value.length >= 2 && value.startsWith('"') && value.endsWith('"')
-    ? value.slice(1, -1).replaceAll(/\\(.)/gsu, "$1")
-    : value;
+/** `and(…)`, `or(…)`, or `column.[not.]operator.value`, each also after `not.`. */
+function parseElement(element: string, depth: number): Term {
+  const group = /^(not\.)?(and|or)(\(.*\))$/su.exec(element);
+  if (group !== null) return parseJunction(group, depth + 1);
+  const plain = parseElementCondition(element);
+  if (plain !== undefined) return plain;
+  const negated = element.startsWith("not.") ? parseElementCondition(element.slice(4)) : undefined;
+  if (negated === undefined) throw pieces(element);
+  return { ...negated, isNegated: !negated.isNegated };
+}
+
+/** A column whose name has a dot stands in double quotes here. */
+function parseElementCondition(element: string): Condition | undefined {
+  const match = /^("(?:[^"\\]|\\.)+"|[^".][^.]*)\.(.*)$/su.exec(element);
+  const [, column = "", rest = ""] = match ?? [];
+  const test = parseTest(rest);
+  return column === "" || test === undefined ? undefined : { tag: "condition", column: unquote(column), ...test };
+}
+
+const countConditions = (terms: Filter): number =>
+  terms.reduce((sum, term) => sum + (term.tag === "condition" ? 1 : countConditions(term.terms)), 0);

@@ -1,5 +1,9 @@
-export { compileCondition, FilterTypeError } from "./compiled-condition.ts";
-export { FilterSyntaxError, parseFilter, type Condition, type Operator } from "./filter.ts";
+export { compileFilter } from "./compiled-filter.ts";
+export { FilterTypeError } from "./filter-errors.ts";
+export { FilterSyntaxError, parseFilter, type Condition, type Filter, type Operator, type Term } from "./filter.ts";
+export { isNamePattern, toLikePattern } from "./name-pattern.ts";
 export { RecordReader } from "./record-reader.ts";
+export { resolveSelection, type SelectableTable } from "./selection.ts";
 export { SubscriptionIndex } from "./subscription-index.ts";
 export type { Subscription } from "./subscription.ts";
+export { shapeOf, type TableShape } from "./table-shape.ts";

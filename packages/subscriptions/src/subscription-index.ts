@@ -1,12 +1,15 @@
 import type { LoggedChange } from "@walcast/change-log";
 import type { Relation } from "@walcast/model";
+import { isNamePattern } from "./name-pattern.ts";
 import { RecordReader } from "./record-reader.ts";
+import { SubscriptionBucket } from "./subscription-bucket.ts";
 import type { Subscription } from "./subscription.ts";
-import { TableIndex } from "./table-index.ts";
+import { shapeOf } from "./table-shape.ts";
 
-interface Bucket<G> {
-  readonly unfiltered: Set<Subscription<G>>;
-  readonly filtered: TableIndex<G>;
+interface Resolved<G> {
+  /** That of `#bucketsVersion` when it was found out. */
+  readonly version: number;
+  readonly buckets: readonly SubscriptionBucket<G>[];
 }
 
 /**
@@ -14,62 +17,73 @@ interface Bucket<G> {
  * delete; nothing that is filtered matches a truncate (protocol.md 4.8).
  */
 export class SubscriptionIndex<G> {
-  readonly #buckets = new Map<string, Bucket<G>>();
+  readonly #buckets = new Map<string, SubscriptionBucket<G>>();
+  /** Those of `#buckets` that can stand for many tables. */
+  readonly #patterns = new Map<string, SubscriptionBucket<G>>();
+  #bucketsVersion = 0;
+  /** Which buckets concern a relation: asked anew only when there are others. */
+  readonly #resolved = new WeakMap<Relation, Resolved<G>>();
 
   add(subscription: Subscription<G>): void {
-    const key = keyOf(subscription.schema, subscription.table);
+    const { schema, table } = subscription;
+    const key = keyOf(schema, table);
     let bucket = this.#buckets.get(key);
     if (bucket === undefined) {
-      bucket = { unfiltered: new Set(), filtered: new TableIndex() };
+      bucket = new SubscriptionBucket(schema, table);
       this.#buckets.set(key, bucket);
+      if (isNamePattern(schema) || isNamePattern(table)) this.#patterns.set(key, bucket);
+      this.#bucketsVersion++;
     }
-    if (subscription.filter.length === 0) bucket.unfiltered.add(subscription);
-    else bucket.filtered.add(subscription);
+    bucket.add(subscription);
   }
 
   remove(subscription: Subscription<G>): void {
     const key = keyOf(subscription.schema, subscription.table);
     const bucket = this.#buckets.get(key);
     if (bucket === undefined) return;
-    bucket.unfiltered.delete(subscription);
-    bucket.filtered.remove(subscription);
-    if (bucket.unfiltered.size === 0 && bucket.filtered.size === 0) this.#buckets.delete(key);
+    bucket.remove(subscription);
+    if (!bucket.isEmpty) return;
+    this.#buckets.delete(key);
+    this.#patterns.delete(key);
+    this.#bucketsVersion++;
   }
 
   /** Whether any subscription could want a change of this relation: if not, its batches need no look inside. */
-  concerns({ schema, table }: Relation): boolean {
-    return keysOf(schema, table).some((key) => this.#buckets.has(key));
+  concerns(relation: Relation): boolean {
+    return this.#bucketsOf(relation).length > 0;
   }
 
   /** The matching groups, each with the ids of its bindings that matched. */
   match(relation: Relation, change: LoggedChange): Map<G, number[]> {
     const matches = new Map<G, number[]>();
-    const keep = (subscription: Subscription<G>): void => {
-      if (!subscription.kinds.has(change.kind)) return;
-      const ids = matches.get(subscription.group);
-      if (ids === undefined) matches.set(subscription.group, [subscription.id]);
-      else ids.push(subscription.id);
+    const keep = ({ kinds, group, id }: Subscription<G>): void => {
+      if (!kinds.has(change.kind)) return;
+      const ids = matches.get(group);
+      if (ids === undefined) matches.set(group, [id]);
+      else ids.push(id);
     };
     const filterBy = change.kind === "delete" ? change.oldRecord : change.record;
     let reader: RecordReader | undefined;
-    for (const key of keysOf(relation.schema, relation.table)) {
-      const bucket = this.#buckets.get(key);
-      if (bucket === undefined) continue;
-      for (const subscription of bucket.unfiltered) keep(subscription);
-      if (bucket.filtered.size === 0 || filterBy === undefined) continue;
-      reader ??= new RecordReader(filterBy);
-      for (const subscription of bucket.filtered.match(relation.columns, reader)) keep(subscription);
+    for (const bucket of this.#bucketsOf(relation)) {
+      bucket.visitUnfiltered(keep);
+      if (filterBy === undefined || !bucket.hasFilters) continue;
+      reader ??= new RecordReader(filterBy, shapeOf(relation.columns));
+      bucket.visitFiltered(relation, reader, keep);
     }
     return matches;
+  }
+
+  #bucketsOf(relation: Relation): readonly SubscriptionBucket<G>[] {
+    const known = this.#resolved.get(relation);
+    if (known?.version === this.#bucketsVersion) return known.buckets;
+    const key = keyOf(relation.schema, relation.table);
+    const exact = this.#patterns.has(key) ? undefined : this.#buckets.get(key);
+    const patterns = [...this.#patterns.values()].filter((bucket) => bucket.isTableOf(relation));
+    const buckets = exact === undefined ? patterns : [exact, ...patterns];
+    this.#resolved.set(relation, { version: this.#bucketsVersion, buckets });
+    return buckets;
   }
 }
 
 /** A NUL cannot be in a name. */
 const keyOf = (schema: string, table: string): string => `${schema}\0${table}`;
-
-const keysOf = (schema: string, table: string): string[] => [
-  keyOf(schema, table),
-  keyOf(schema, "*"),
-  keyOf("*", table),
-  keyOf("*", "*"),
-];

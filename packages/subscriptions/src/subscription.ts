@@ -1,15 +1,15 @@
 import type { ChangeKind } from "@walcast/change-log";
-import type { Condition } from "./filter.ts";
+import type { Filter } from "./filter.ts";
 
 /** One binding of one group: which changes of which tables it wants. */
 export interface Subscription<G> {
   readonly group: G;
   /** What matching frames name it by. */
   readonly id: number;
-  /** A name, or `*` for all. */
+  /** A name, a pattern with `%`, or `*` for all. */
   readonly schema: string;
   readonly table: string;
   readonly kinds: ReadonlySet<ChangeKind>;
-  /** Conditions that must all hold; needs an exact schema and table. */
-  readonly filter: readonly Condition[];
+  /** What must hold of the row. */
+  readonly filter: Filter;
 }

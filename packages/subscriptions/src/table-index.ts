@@ -1,115 +1,153 @@
 import type { Relation } from "@walcast/model";
-import type { Comparable, ComparableType } from "./comparable.ts";
-import { compileCondition, FilterTypeError, holds, type CompiledCondition } from "./compiled-condition.ts";
+import { addTo, takeFrom, visitAll, type Bag } from "./bag.ts";
+import type { Comparable } from "./comparable.ts";
+import { compileFilter, passes, type Access, type CompiledTerm } from "./compiled-filter.ts";
+import { FilterTypeError } from "./filter-errors.ts";
+import type { Filter } from "./filter.ts";
+import type { Operand } from "./operand.ts";
+import { RangeIndex } from "./range-index.ts";
 import type { RecordReader } from "./record-reader.ts";
 import type { Subscription } from "./subscription.ts";
+import { shapeOf, type TableShape } from "./table-shape.ts";
 
-interface EqualityColumn<G> {
-  readonly type: ComparableType;
-  readonly byValue: Map<Comparable, Set<CompiledSubscription<G>>>;
+/** One distinct filter and everyone who has it: it is tested once for all of them. */
+interface Entry<G> {
+  subscriptions: Bag<Subscription<G>>;
+  /** What is left to test once the index has found it. */
+  rest: readonly CompiledTerm[];
+  /** Where it stands in the index: nowhere while the table is not known or the filter does not fit it. */
+  place: Access | "listed" | undefined;
 }
 
-interface CompiledSubscription<G> {
-  readonly subscription: Subscription<G>;
-  /** What is left to test once the hash map has found it. */
-  readonly rest: readonly CompiledCondition[];
-  /** Takes it out of the index again. */
-  readonly remove: () => void;
+/** Most filters are one lookup and no more. */
+const noTerms: readonly CompiledTerm[] = [];
+
+/** Equal filters have equal keys. */
+const keyOf = ({ filter }: { readonly filter: Filter }): string => JSON.stringify(filter);
+
+interface EqualityIndex<G> {
+  readonly operand: Operand;
+  readonly byValue: Map<Comparable, Bag<Entry<G>>>;
 }
 
 /**
  * The filtered subscriptions of one table, compiled for its present columns. Equality is looked up by value, so a change
- * costs the same with ten or a hundred thousand different `id=eq.N`; other filters are tested one by one.
+ * costs the same with ten or a hundred thousand different `id=eq.N`; bounds are kept in order; other filters are tested one
+ * by one, each distinct one once.
  */
 export class TableIndex<G> {
-  readonly #subscriptions = new Map<Subscription<G>, CompiledSubscription<G> | undefined>();
-  readonly #equality = new Map<string, EqualityColumn<G>>();
-  readonly #others = new Set<CompiledSubscription<G>>();
+  readonly #entries = new Map<string, Entry<G>>();
+  readonly #equality = new Map<string, EqualityIndex<G>>();
+  readonly #ranges = new Map<string, RangeIndex<Entry<G>>>();
+  readonly #listed = new Set<Entry<G>>();
   #columns: Relation["columns"] | undefined;
 
-  get size(): number {
-    return this.#subscriptions.size;
-  }
-
   add(subscription: Subscription<G>): void {
-    this.#subscriptions.set(subscription, this.#compile(subscription));
+    const key = keyOf(subscription);
+    const known = this.#entries.get(key);
+    if (known !== undefined) {
+      known.subscriptions = addTo(known.subscriptions, subscription);
+      return;
+    }
+    const entry: Entry<G> = { subscriptions: subscription, rest: noTerms, place: undefined };
+    this.#entries.set(key, entry);
+    if (this.#columns !== undefined) this.#enter(entry, subscription, shapeOf(this.#columns));
   }
 
   remove(subscription: Subscription<G>): void {
-    this.#subscriptions.get(subscription)?.remove();
-    this.#subscriptions.delete(subscription);
+    const key = keyOf(subscription);
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return;
+    const left = takeFrom(entry.subscriptions, subscription);
+    if (left !== undefined) {
+      entry.subscriptions = left;
+      return;
+    }
+    this.#entries.delete(key);
+    this.#takeOut(entry);
   }
 
-  /** The subscriptions whose filter the record passes. `columns` must be the same array while the table is the same. */
-  *match(columns: Relation["columns"], record: RecordReader): Generator<Subscription<G>> {
+  /** Visits the subscriptions whose filter the record passes. `columns` must be those the record was written with. */
+  match(columns: Relation["columns"], record: RecordReader, visit: (subscription: Subscription<G>) => void): void {
     if (columns !== this.#columns) this.#recompile(columns);
-    for (const [name, column] of this.#equality) {
-      const text = record.text(name);
-      const value = text === null || text === undefined ? undefined : column.type.parse(text);
-      const found = value === undefined ? undefined : column.byValue.get(value);
-      if (found !== undefined) yield* passing(found, record);
+    const candidate = ({ rest, subscriptions }: Entry<G>): void => {
+      if (passes(rest, record)) visitAll(subscriptions, visit);
+    };
+    for (const { operand, byValue } of this.#equality.values()) {
+      const value = operand.value(record);
+      const found = value === undefined || value === null ? undefined : byValue.get(value);
+      if (found !== undefined) visitAll(found, candidate);
     }
-    yield* passing(this.#others, record);
+    for (const range of this.#ranges.values()) {
+      const value = range.operand.value(record);
+      if (value !== undefined && value !== null) range.visit(value, candidate);
+    }
+    this.#listed.forEach(candidate);
   }
 
   #recompile(columns: Relation["columns"]): void {
     this.#columns = columns;
     this.#equality.clear();
-    this.#others.clear();
-    for (const subscription of this.#subscriptions.keys()) {
-      this.#subscriptions.set(subscription, this.#compile(subscription));
+    this.#ranges.clear();
+    this.#listed.clear();
+    const shape = shapeOf(columns);
+    for (const [key, entry] of this.#entries) {
+      entry.place = undefined;
+      this.#enter(entry, { filter: JSON.parse(key) as Filter }, shape);
     }
   }
 
-  /** `undefined` while the table is not known, or when the filter does not fit it any more: it matches nothing then. */
-  #compile(subscription: Subscription<G>): CompiledSubscription<G> | undefined {
-    const columns = this.#columns;
-    if (columns === undefined) return undefined;
-    let conditions: CompiledCondition[];
+  #enter(entry: Entry<G>, { filter }: Pick<Subscription<G>, "filter">, shape: TableShape): void {
+    let terms: CompiledTerm[];
     try {
-      conditions = subscription.filter.map((condition) => compileCondition(condition, columns));
+      terms = compileFilter(filter, shape);
     } catch (error) {
-      if (error instanceof FilterTypeError) return undefined;
+      if (error instanceof FilterTypeError) return; // it fitted the table as it was once
       throw error;
     }
-    const access = conditions.find(({ condition }) => condition.operator === "eq" && !condition.isNegated);
-    const [value] = access?.values ?? [];
-    return access === undefined || value === undefined
-      ? this.#addOther(subscription, conditions)
-      : this.#addEquality(subscription, { access, value, rest: conditions.filter((other) => other !== access) });
+    const chosen =
+      terms.find(({ access }) => access?.tag === "equal") ?? terms.find(({ access }) => access?.tag === "range");
+    const rest = terms.filter((term) => term !== chosen);
+    entry.rest = rest.length === 0 ? noTerms : rest;
+    entry.place = chosen?.access ?? "listed";
+    if (entry.place === "listed") this.#listed.add(entry);
+    else if (entry.place.tag === "range") this.#rangeOf(entry.place.operand).add(entry.place, entry);
+    else this.#addEqual(entry, entry.place);
   }
 
-  #addOther(subscription: Subscription<G>, rest: CompiledCondition[]): CompiledSubscription<G> {
-    const compiled = { subscription, rest, remove: () => void this.#others.delete(compiled) };
-    this.#others.add(compiled);
-    return compiled;
+  #addEqual(entry: Entry<G>, { operand, values }: Extract<Access, { tag: "equal" }>): void {
+    const index = this.#equality.get(operand.key) ?? { operand, byValue: new Map<Comparable, Bag<Entry<G>>>() };
+    this.#equality.set(operand.key, index);
+    for (const value of values) index.byValue.set(value, addTo(index.byValue.get(value), entry));
   }
 
-  #addEquality(
-    subscription: Subscription<G>,
-    { access, value, rest }: { access: CompiledCondition; value: Comparable; rest: CompiledCondition[] },
-  ): CompiledSubscription<G> {
-    const name = access.condition.column;
-    const column = this.#equality.get(name) ?? {
-      type: access.type,
-      byValue: new Map<Comparable, Set<CompiledSubscription<G>>>(),
-    };
-    this.#equality.set(name, column);
-    const same = column.byValue.get(value) ?? new Set();
-    column.byValue.set(value, same);
-    const remove = (): void => {
-      same.delete(compiled);
-      if (same.size === 0) column.byValue.delete(value);
-      if (column.byValue.size === 0) this.#equality.delete(name);
-    };
-    const compiled: CompiledSubscription<G> = { subscription, rest, remove };
-    same.add(compiled);
-    return compiled;
+  #rangeOf(operand: Operand): RangeIndex<Entry<G>> {
+    const range = this.#ranges.get(operand.key) ?? new RangeIndex<Entry<G>>(operand);
+    this.#ranges.set(operand.key, range);
+    return range;
   }
-}
 
-function* passing<G>(candidates: Iterable<CompiledSubscription<G>>, record: RecordReader): Generator<Subscription<G>> {
-  for (const { subscription, rest } of candidates) {
-    if (rest.every((condition) => holds(condition, record))) yield subscription;
+  #takeOut(entry: Entry<G>): void {
+    const { place } = entry;
+    if (place === undefined) return;
+    if (place === "listed") {
+      this.#listed.delete(entry);
+    } else if (place.tag === "range") {
+      const range = this.#rangeOf(place.operand);
+      range.remove(place, entry);
+      if (range.isEmpty) this.#ranges.delete(place.operand.key);
+    } else {
+      this.#takeOutEqual(entry, place);
+    }
+  }
+
+  #takeOutEqual(entry: Entry<G>, { operand, values }: Extract<Access, { tag: "equal" }>): void {
+    const index = this.#equality.get(operand.key);
+    for (const value of values) {
+      const left = takeFrom(index?.byValue.get(value), entry);
+      if (left === undefined) index?.byValue.delete(value);
+      else index?.byValue.set(value, left);
+    }
+    if (index?.byValue.size === 0) this.#equality.delete(operand.key);
   }
 }

@@ -77,10 +77,17 @@ describe("parseBinding", () => {
       { schema: 7, table: "b" },
       { schema: "public", table: "b" },
     ],
-    [{ schema: "a", table: "b", filter: "" }, { filter: [] }],
+    [
+      { schema: "a", table: "b", filter: "" },
+      { filter: [], select: undefined },
+    ],
+    [{ schema: "a", table: "b", select: ["x", 7, null, "y"] }, { select: ["x", "y"] }],
+    [{ schema: "a", table: "b", select: [] }, { select: undefined }],
+    [{ schema: "a", table: "*", select: [7] }, { select: undefined }],
+    [{ schema: "a", select: null }, { select: undefined }],
     [
       { schema: "a", table: "b", filter: "id=eq.1" },
-      { filter: [{ column: "id", operator: "eq", isNegated: false, values: ["1"] }] },
+      { filter: [{ tag: "condition", column: "id", operator: "eq", isNegated: false, value: "1" }] },
     ],
   ])("reads %j", (request, expected) => {
     expect(parse(request)).toMatchObject(expected);
@@ -100,6 +107,26 @@ describe("parseBinding", () => {
     expect(() => parse(request)).toThrow(new BindingError(none + described));
   });
 
+  it.each([
+    { schema: "a", select: ["x"] },
+    { table: "b", select: ["x"] },
+    { schema: "a", table: "*", select: ["x"] },
+    { schema: "*", table: "b", select: ["x"] },
+    { schema: "a", table: "b%", select: ["x"] },
+  ])("refuses a selection without one table: %j", (request) => {
+    expect(() => parse(request)).toThrow(
+      new BindingError(
+        "Column selection is not supported for wildcard subscriptions. Provide an explicit schema and table name.",
+      ),
+    );
+  });
+
+  it.each(["x", 7, { 0: "x" }, true])("refuses a selection that is no list: %j", (select) => {
+    expect(() => parse({ schema: "a", table: "b", select })).toThrow(
+      'Error parsing `select` params: expected a list of column name strings, e.g. select: ["col1", "col2"]',
+    );
+  });
+
   it("refuses a filter that is none in the peer's words", () => {
     expect(() => filterOf("wrong")).toThrow('Error parsing `filter` params: ["wrong"]');
   });
@@ -114,7 +141,7 @@ describe("a legacy topic", () => {
     [
       "realtime:public:todos:name=eq.a:b",
       { schema: "public", table: "todos", filter: "name=eq.a:b" },
-      { filter: [{ column: "name", operator: "eq", isNegated: false, values: ["a:b"] }] },
+      { filter: [{ tag: "condition", column: "name", operator: "eq", isNegated: false, value: "a:b" }] },
     ],
     ["realtime:", { schema: "" }, { schema: "", table: "*" }],
   ])("%s is its own parameters", (topic, request, expected) => {
@@ -139,6 +166,10 @@ describe("describeBinding", () => {
     [
       { schema: "public", table: "test", filter: "a=not.in.(1,2),b=gt.3" },
       '[event: *, schema: public, table: test, filters: [{"a", "in", "{1,2}", true}, {"b", "gt", "3", false}], select: nil]',
+    ],
+    [
+      { schema: "public", table: "test", select: ["id", "a"], filter: "or=(a.eq.1,b.gt.2)" },
+      '[event: *, schema: public, table: test, filters: [{"or", "group", "(a.eq.1,b.gt.2)", false}], select: ["id", "a"]]',
     ],
   ])("prints %j as the peer does", (request, text) => {
     expect(describeBinding(parse(request))).toBe(text);

@@ -1,6 +1,6 @@
 import type { ChangeKind } from "@walcast/change-log";
 import { subtopicOf, type BindingRequest } from "@walcast/protocol";
-import { parseFilter, type Condition } from "@walcast/subscriptions";
+import { isNamePattern, parseFilter, type Filter, type Term } from "@walcast/subscriptions";
 import { inspectTerm } from "./elixir-inspect.ts";
 
 /** What one element of `postgres_changes`, or a legacy topic, asks for. */
@@ -11,7 +11,9 @@ export interface Binding {
   readonly kinds: ReadonlySet<ChangeKind>;
   readonly schema: string;
   readonly table: string;
-  readonly filter: readonly Condition[];
+  readonly filter: Filter;
+  /** The columns it lists; `undefined` for all of them. */
+  readonly select: readonly string[] | undefined;
 }
 
 /** A binding with its id, whose parameters may turn out to be wrong only when subscribing (protocol.md 4.7). */
@@ -78,7 +80,24 @@ export function parseBinding({ id, request }: IdentifiedRequest): Binding {
     schema: schema ?? "public",
     table: table ?? "*",
     filter: typeof filter === "string" ? parseFilter(filter) : [],
+    select: selectOf(request, isNamed && !isNamePattern(schema) && !isNamePattern(table)),
   };
+}
+
+/** Items that are no names are passed over, and an empty list is none (protocol.md 4.8). */
+function selectOf({ select }: BindingRequest, isOneTable: boolean): string[] | undefined {
+  if (select === undefined || select === null) return undefined;
+  if (!Array.isArray(select)) {
+    throw new BindingError(
+      'Error parsing `select` params: expected a list of column name strings, e.g. select: ["col1", "col2"]',
+    );
+  }
+  const names = select.filter((item): item is string => typeof item === "string");
+  if (names.length === 0) return undefined;
+  if (isOneTable) return names;
+  throw new BindingError(
+    "Column selection is not supported for wildcard subscriptions. Provide an explicit schema and table name.",
+  );
 }
 
 function eventOf({ event }: BindingRequest): string {
@@ -113,10 +132,13 @@ export const parseLegacyBinding = (identified: IdentifiedRequest): Binding => ({
 });
 
 /** The parameters as the peer prints them in its errors (protocol.md 4.7). */
-export function describeBinding({ event, schema, table, filter }: Binding): string {
-  const filters = filter.map(({ column, operator, values, isNegated }) => {
-    const value = operator === "in" ? `{${values.join(",")}}` : (values[0] ?? "");
-    return `{${JSON.stringify(column)}, ${JSON.stringify(operator)}, ${JSON.stringify(value)}, ${isNegated}}`;
-  });
-  return `[event: ${event}, schema: ${schema}, table: ${table}, filters: [${filters.join(", ")}], select: nil]`;
+export function describeBinding({ event, schema, table, filter, select }: Binding): string {
+  const filters = filter.map((term) => describeTerm(term)).join(", ");
+  return `[event: ${event}, schema: ${schema}, table: ${table}, filters: [${filters}], select: ${inspectTerm(select)}]`;
+}
+
+/** A group of conditions, which the peer does not know, as if it were a condition on a column of its name. */
+function describeTerm(term: Term): string {
+  const parts = term.tag === "condition" ? [term.column, term.operator, term.value] : [term.tag, "group", term.text];
+  return `{${[...parts, term.isNegated].map((part) => inspectTerm(part)).join(", ")}}`;
 }

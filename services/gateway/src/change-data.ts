@@ -1,8 +1,34 @@
 import type { ChangeKind, LoggedChange } from "@walcast/change-log";
 import { formatPosition, type Relation } from "@walcast/model";
+import { RecordReader, shapeOf, type TableShape } from "@walcast/subscriptions";
 import { eventNames, type Group } from "./group.ts";
 
 type Dialect = Group["dialect"];
+
+export interface ChangeDataOptions {
+  /** Of a change with larger records only the short values are sent, with an error; 0: records of any size are sent. */
+  readonly maxRecordBytes: number;
+}
+
+/** What the data of one change differs in between those who get it. */
+export interface DataForm {
+  readonly dialect: Dialect;
+  /** The columns it is cut down to; `undefined` for all. */
+  readonly select: readonly string[] | undefined;
+}
+
+/** What is the same for every change in one form. */
+interface Layout {
+  /** Places of the chosen columns in the table; `undefined` for all of them. */
+  readonly chosen: readonly number[] | undefined;
+  readonly heads: Map<ChangeKind, string>;
+}
+
+/** How long a value may be to be sent of a record that is too large (protocol.md 4.6). */
+const shortValueBytes = 64;
+
+/** Layouts remembered for one table; there are as many as clients think of selections. */
+const layoutsLimit = 1_000;
 
 /**
  * The `data` of a change as JSON bytes, joined from slices that the log already holds: nothing is parsed (protocol.md 4.6).
@@ -10,49 +36,92 @@ type Dialect = Group["dialect"];
  */
 export class ChangeData {
   readonly #relation: Relation;
-  readonly #heads = new Map<string, string>();
+  readonly #shape: TableShape;
+  readonly #options: ChangeDataOptions;
+  readonly #layouts = new Map<string, Layout>();
   #timestampMicros = -1;
   #timestamp = "";
 
-  constructor(relation: Relation) {
+  constructor(relation: Relation, options: ChangeDataOptions) {
     this.#relation = relation;
+    this.#shape = shapeOf(relation.columns);
+    this.#options = options;
   }
 
-  encode(change: LoggedChange, dialect: Dialect): Buffer {
+  encode(change: LoggedChange, form: DataForm): Buffer {
     const { kind, record, oldRecord, unchanged } = change;
+    const layout = this.#layout(form);
+    const isTooLarge = this.#isTooLarge(change);
     const position = formatPosition(change.position);
     const parts: Buffer[] = [
       Buffer.from(
-        `${this.#head(kind, dialect)}"commit_timestamp":"${this.#commitTimestamp(change)}","position":"${position}"`,
+        `${this.#head(kind, form, layout)}"commit_timestamp":"${this.#commitTimestamp(change)}","position":"${position}"`,
       ),
     ];
-    if (record !== undefined) parts.push(recordKey, record);
-    if (oldRecord !== undefined) parts.push(oldRecordKey, oldRecord);
-    if (unchanged !== undefined) parts.push(unchangedKey, unchanged);
-    parts.push(kind === "truncate" ? end : endWithErrors);
+    const cut = (json: Buffer): Buffer => this.#cut(json, { chosen: layout.chosen, isTooLarge });
+    if (record !== undefined) parts.push(recordKey, cut(record));
+    if (oldRecord !== undefined) parts.push(oldRecordKey, cut(oldRecord));
+    const notSent = unchanged === undefined ? undefined : this.#chosenNames(unchanged, form);
+    if (notSent !== undefined) parts.push(unchangedKey, notSent);
+    parts.push(kind === "truncate" ? end : isTooLarge ? endTooLarge : endWithErrors);
     return Buffer.concat(parts);
   }
 
+  #isTooLarge({ record, oldRecord }: LoggedChange): boolean {
+    const { maxRecordBytes } = this.#options;
+    return maxRecordBytes > 0 && (record?.length ?? 0) + (oldRecord?.length ?? 0) > maxRecordBytes;
+  }
+
+  /** The record as it is, or slices of it. */
+  #cut(json: Buffer, { chosen, isTooLarge }: { chosen: Layout["chosen"]; isTooLarge: boolean }): Buffer {
+    if (chosen === undefined && !isTooLarge) return json;
+    const reader = new RecordReader(json, this.#shape);
+    const columns = chosen ?? this.#shape.columns.map(({ index }) => index);
+    return reader.project(isTooLarge ? columns.filter((index) => isShort(reader, index)) : columns);
+  }
+
+  /** The names of unchanged columns, of those that are chosen. */
+  #chosenNames(unchanged: Buffer, { select }: DataForm): Buffer | undefined {
+    if (select === undefined) return unchanged;
+    const names = (JSON.parse(unchanged.toString()) as string[]).filter((name) => select.includes(name));
+    return names.length === 0 ? undefined : Buffer.from(JSON.stringify(names));
+  }
+
+  #layout({ dialect, select }: DataForm): Layout {
+    const key = `${dialect} ${select === undefined ? "" : JSON.stringify(select)}`;
+    const known = this.#layouts.get(key);
+    if (known !== undefined) return known;
+    const isChosen = select === undefined ? undefined : new Set(select);
+    const chosen =
+      isChosen === undefined
+        ? undefined
+        : this.#shape.columns.filter(({ name }) => isChosen.has(name)).map(({ index }) => index);
+    const layout = { chosen, heads: new Map<ChangeKind, string>() };
+    if (this.#layouts.size >= layoutsLimit) this.#layouts.clear();
+    this.#layouts.set(key, layout);
+    return layout;
+  }
+
   /** The part that is the same for every change of this kind. */
-  #head(kind: ChangeKind, dialect: Dialect): string {
-    const key = `${dialect} ${kind}`;
-    const known = this.#heads.get(key);
+  #head(kind: ChangeKind, { dialect }: DataForm, { chosen, heads }: Layout): string {
+    const known = heads.get(kind);
     if (known !== undefined) return known;
     const { schema, table, columns } = this.#relation;
     const about = { type: eventNames[kind], schema, table };
+    const sent = chosen === undefined ? columns : columns.filter((_, index) => chosen.includes(index));
     const described =
       kind === "truncate"
         ? about
         : {
             ...about,
-            columns: columns.map(({ name, type, typeModifier, isKey }) =>
+            columns: sent.map(({ name, type, typeModifier, isKey }) =>
               dialect === "current"
                 ? { name, type }
                 : { flags: isKey ? ["key"] : [], name, type, type_modifier: typeModifier >>> 0 },
             ),
           };
     const head = `${JSON.stringify(described).slice(0, -1)},`;
-    this.#heads.set(key, head);
+    heads.set(kind, head);
     return head;
   }
 
@@ -66,8 +135,14 @@ export class ChangeData {
   }
 }
 
+const isShort = (reader: RecordReader, index: number): boolean => {
+  const bytes = reader.textBytes(index);
+  return bytes !== undefined && bytes <= shortValueBytes;
+};
+
 const recordKey = Buffer.from(',"record":');
 const oldRecordKey = Buffer.from(',"old_record":');
 const unchangedKey = Buffer.from(',"unchanged":');
 const endWithErrors = Buffer.from(',"errors":null}');
+const endTooLarge = Buffer.from(',"errors":["Error 413: Payload Too Large"]}');
 const end = Buffer.from("}");

@@ -3,8 +3,8 @@ import { toLsn, type Relation } from "@walcast/model";
 import { serializerV1, serializerV2 } from "@walcast/protocol";
 import { describe, expect, it } from "vitest";
 import { identify, legacyRequest, parseBinding, parseLegacyBinding } from "./binding.ts";
-import { FanOut } from "./fan-out.ts";
-import { Groups, type Group } from "./group.ts";
+import { FanOut, type Publish } from "./fan-out.ts";
+import { Groups, type Group, type View } from "./group.ts";
 
 const todos: Relation = {
   oid: 1,
@@ -31,6 +31,7 @@ const change = (
   const bytes = (text: string | undefined) => (text === undefined ? undefined : Buffer.from(text));
   return {
     kind,
+    relation: { text: "", parse: () => todos },
     position: { epoch: 1, commitLsn: toLsn(0x16b3748n), index: 3 },
     committedAtMicros: Date.UTC(2024, 1, 29, 10, 34, 56, 123) * 1000 + 999,
     xid: 7,
@@ -56,14 +57,25 @@ const legacy = (serializer = serializerV1): Group =>
     bindings: [parseLegacyBinding(legacyRequest("realtime:*").identified)],
   });
 
+const viewOf = (group: Group, select?: readonly string[]): View => ({
+  group,
+  select,
+  dataKey: JSON.stringify([group.dialect, select]),
+});
+
 /** The frames of one change, by the group they are published to. */
-function frames(happened: LoggedChange, matches: ReadonlyMap<Group, readonly number[]>): [string, string][] {
+function frames(
+  happened: LoggedChange,
+  matches: ReadonlyMap<View, readonly number[]>,
+  { maxRecordBytes = 0 } = {},
+): [string, string][] {
   const published: [string, string][] = [];
-  new FanOut(todos, (name, frame) => published.push([name, frame.toString()])).change(happened, matches);
+  const publish: Publish = (name, frame) => published.push([name, frame.toString()]);
+  new FanOut(todos, publish, { maxRecordBytes }).change(happened, matches);
   return published;
 }
 const frameOf = (happened: LoggedChange, group: Group, ids: readonly number[] = [7]): string =>
-  frames(happened, new Map([[group, ids]]))[0]?.[1] ?? "";
+  frames(happened, new Map([[viewOf(group), ids]]))[0]?.[1] ?? "";
 
 const about = { schema: todos.schema, table: todos.table };
 const timestamp = { commit_timestamp: "2024-02-29T10:34:56.123Z", position: "1.0/16B3748.3" };
@@ -108,6 +120,69 @@ describe("a frame of postgres_changes", () => {
   });
 });
 
+describe("a selection", () => {
+  const bytes = { record: '{"id":9007199254740993,"na\\"me":1.50}', oldRecord: '{"id":1,"na\\"me":null}' };
+  const dataOf = (select: readonly string[], more: Parameters<typeof change>[1] = bytes): string =>
+    frames(change("update", more), new Map([[viewOf(current(), select), [7]]]))[0]?.[1] ?? "";
+
+  it("cuts columns and records down to the columns it lists, digit by digit", () => {
+    const frame = dataOf(["id"]);
+    expect(frame).toContain('"columns":[{"name":"id","type":"int8"}]');
+    expect(frame).toContain('"record":{"id":9007199254740993},"old_record":{"id":1},"errors":null');
+    expect(dataOf(['na"me'])).toContain('"record":{"na\\"me":1.50},"old_record":{"na\\"me":null}');
+  });
+
+  it("names only its own columns as unchanged", () => {
+    const unchanged = '["na\\"me"]';
+    expect(dataOf(['na"me'], { record: '{"id":2}', unchanged })).toContain(
+      '"record":{},"old_record":{},"unchanged":["na\\"me"]',
+    );
+    expect(dataOf(["id"], { record: '{"id":2}', unchanged })).not.toContain("unchanged");
+  });
+
+  it("makes one frame for each selection of a channel", () => {
+    const group = current();
+    const matches = new Map([
+      [viewOf(group, ["id"]), [7, 8]],
+      [viewOf(group), [9]],
+    ]);
+    const published = frames(change("insert"), matches).map(([, frame]) => JSON.parse(frame) as { payload: unknown });
+    expect(published).toMatchObject([
+      { payload: { ids: [7, 8], data: { columns: [{ name: "id" }] } } },
+      { payload: { ids: [9], data: { columns } } },
+    ]);
+  });
+});
+
+describe("a record that is too large", () => {
+  const long = "x".repeat(65);
+  const happened = change("update", {
+    record: JSON.stringify({ id: 2, 'na"me': long }),
+    oldRecord: JSON.stringify({ id: 1, 'na"me': "é".repeat(32) }),
+  });
+  const data = (maxRecordBytes: number, select?: readonly string[]): unknown =>
+    JSON.parse(frames(happened, new Map([[viewOf(current(), select), [7]]]), { maxRecordBytes })[0]?.[1] ?? "");
+  const payload = (records: object) => ({ payload: { data: records } });
+
+  it("keeps its short values, and says so", () => {
+    expect(data(100)).toMatchObject(
+      payload({
+        columns,
+        record: { id: 2 },
+        old_record: { id: 1, 'na"me': "é".repeat(32) },
+        errors: ["Error 413: Payload Too Large"],
+      }),
+    );
+    expect(data(100, ['na"me'])).toMatchObject(payload({ record: {}, errors: ["Error 413: Payload Too Large"] }));
+  });
+
+  it("is sent whole below the limit, or when there is none", () => {
+    for (const limit of [1_000, 0]) {
+      expect(data(limit)).toMatchObject(payload({ record: { id: 2, 'na"me': long }, errors: null }));
+    }
+  });
+});
+
 describe("a legacy frame", () => {
   it.each<[ChangeKind, string, object]>([
     ["insert", "INSERT", { record: JSON.parse(parts.insert.record ?? "") }],
@@ -134,12 +209,12 @@ describe("FanOut", () => {
   it("publishes one frame to each group, whatever came before", () => {
     const [one, other, third] = [current(serializerV1), current(serializerV2), legacy()];
     const matches = new Map([
-      [one, [7]],
-      [other, [8, 9]],
-      [third, [1]],
+      [viewOf(one), [7]],
+      [viewOf(other), [8, 9]],
+      [viewOf(third), [1]],
     ]);
     const published: [string, string][] = [];
-    const fanOut = new FanOut(todos, (name, frame) => published.push([name, frame.toString()]));
+    const fanOut = new FanOut(todos, (name, frame) => published.push([name, frame.toString()]), { maxRecordBytes: 0 });
     for (const kind of ["insert", "update", "delete", "insert"] as const) {
       published.length = 0;
       fanOut.change(change(kind), matches);
@@ -150,10 +225,10 @@ describe("FanOut", () => {
 
   it("writes a commit time of its own for each transaction", () => {
     const published: string[] = [];
-    const fanOut = new FanOut(todos, (_, frame) => published.push(frame.toString()));
+    const fanOut = new FanOut(todos, (_, frame) => published.push(frame.toString()), { maxRecordBytes: 0 });
     const first = change("delete");
     const second = { ...first, committedAtMicros: first.committedAtMicros + 1_000_000 };
-    for (const one of [first, second, first]) fanOut.change(one, new Map([[current(), [1]]]));
+    for (const one of [first, second, first]) fanOut.change(one, new Map([[viewOf(current()), [1]]]));
     expect(published.map((frame) => /commit_timestamp":"([^"]*)"/.exec(frame)?.[1])).toEqual([
       "2024-02-29T10:34:56.123Z",
       "2024-02-29T10:34:57.123Z",

@@ -1,34 +1,34 @@
 import type { LoggedChange } from "@walcast/change-log";
 import type { Relation } from "@walcast/model";
-import { ChangeData } from "./change-data.ts";
-import { eventNames, type Group } from "./group.ts";
+import { ChangeData, type ChangeDataOptions } from "./change-data.ts";
+import { eventNames, type Group, type View } from "./group.ts";
 
 /** Publishes a frame to every socket subscribed to a name; the server's own code does it, once for all members. */
 export type Publish = (name: string, frame: Buffer) => void;
 
 /**
- * Turns the changes of one relation into frames: the data of a change is built once for each dialect, a frame once for each
- * group. Frames published in one turn of the event loop leave in one write per socket, which the server sees to.
+ * Turns the changes of one relation into frames: the data of a change is built once for each dialect and column selection, a
+ * frame once for each group and selection. Frames published in one turn of the event loop leave in one write per socket, which the server sees to.
  */
 export class FanOut {
   readonly #publish: Publish;
   readonly #data: ChangeData;
 
-  constructor(relation: Relation, publish: Publish) {
-    this.#data = new ChangeData(relation);
+  constructor(relation: Relation, publish: Publish, options: ChangeDataOptions) {
+    this.#data = new ChangeData(relation, options);
     this.#publish = publish;
   }
 
-  /** `matches`: the groups that want the change, with the ids of their bindings that do. */
-  change(change: LoggedChange, matches: ReadonlyMap<Group, readonly number[]>): void {
-    let current: Buffer | undefined;
-    let legacy: Buffer | undefined;
-    for (const [group, ids] of matches) {
-      const isCurrent = group.dialect === "current";
-      const data = isCurrent
-        ? (current ??= this.#data.encode(change, "current"))
-        : (legacy ??= this.#data.encode(change, "legacy"));
-      const head = isCurrent ? currentHead(group, ids) : legacyHead(group, eventNames[change.kind]);
+  /** `matches`: the views that want the change, with the ids of their bindings that do. */
+  change(change: LoggedChange, matches: ReadonlyMap<View, readonly number[]>): void {
+    const datas = new Map<string, Buffer>();
+    for (const [{ group, select, dataKey }, ids] of matches) {
+      let data = datas.get(dataKey);
+      if (data === undefined) {
+        data = this.#data.encode(change, { dialect: group.dialect, select });
+        datas.set(dataKey, data);
+      }
+      const head = group.dialect === "current" ? currentHead(group, ids) : legacyHead(group, eventNames[change.kind]);
       this.#publish(group.name, Buffer.concat([head, data, tailOf(group)]));
     }
   }

@@ -1,4 +1,4 @@
-import type { ChangeLog, LoggedBatch, Reading } from "@walcast/change-log";
+import type { ChangeLog, LoggedBatch, LoggedRelation, Reading } from "@walcast/change-log";
 import type { Service } from "@walcast/lifecycle";
 import { formatPosition, type Position, type Relation } from "@walcast/model";
 import { resumeGap } from "@walcast/protocol";
@@ -13,6 +13,8 @@ export interface GatewayOptions {
   readonly openChangeLog: () => Promise<ChangeLog>;
   readonly groups: Groups;
   readonly publish: Publish;
+  /** Of a change with larger records only the short values are sent; 0: records of any size are sent. */
+  readonly maxRecordBytes: number;
   readonly connections: () => Iterable<Connection>;
   readonly health: Health;
   readonly metrics: GatewayMetrics;
@@ -21,6 +23,8 @@ export interface GatewayOptions {
 
 /** A relation with what is kept for as long as it stays the same. */
 interface KnownRelation {
+  /** As the batch at hand says it. */
+  logged: LoggedRelation;
   readonly relation: Relation;
   readonly fanOut: FanOut;
 }
@@ -101,29 +105,32 @@ export class Gateway implements Service {
 
   #deliver(batch: LoggedBatch, after: Position | undefined): void {
     const { groups, metrics } = this.#options;
-    const { relation, fanOut } = this.#known(batch);
-    if (!groups.index.concerns(relation)) return;
+    let known: KnownRelation | undefined;
     for (const change of batch.changes(after)) {
       metrics.changes.inc();
+      if (known?.logged !== change.relation) known = this.#known(change.relation);
+      const { relation, fanOut } = known;
+      if (!groups.index.concerns(relation)) continue;
       const matches = groups.index.match(relation, change);
       if (matches.size === 0) continue;
       fanOut.change(change, matches);
       metrics.frames.inc(matches.size);
-      for (const group of matches.keys()) metrics.deliveries.inc(group.members);
+      for (const { group } of matches.keys()) metrics.deliveries.inc(group.members);
     }
   }
 
   /** Equal text is the same relation: its columns are one array, which the index relies on. */
-  #known(batch: LoggedBatch): KnownRelation {
-    const { relationText } = batch;
-    let known = this.#relations.get(relationText);
+  #known(logged: LoggedRelation): KnownRelation {
+    let known = this.#relations.get(logged.text);
     if (known === undefined) {
-      const { relation } = batch;
-      known = { relation, fanOut: new FanOut(relation, this.#options.publish) };
+      const { publish, maxRecordBytes } = this.#options;
+      const relation = logged.parse();
+      known = { logged, relation, fanOut: new FanOut(relation, publish, { maxRecordBytes }) };
       const oldest = this.#relations.size >= knownRelationsLimit ? this.#relations.keys().next().value : undefined;
       if (oldest !== undefined) this.#relations.delete(oldest);
-      this.#relations.set(relationText, known);
+      this.#relations.set(logged.text, known);
     }
+    known.logged = logged;
     return known;
   }
 

@@ -3,7 +3,7 @@ import { toLsn, type Relation } from "@walcast/model";
 import { serializerV1, serializerV2 } from "@walcast/protocol";
 import { describe, expect, it } from "vitest";
 import { identify, parseBinding } from "./binding.ts";
-import { Groups, type Audience } from "./group.ts";
+import { Groups, type Audience, type Group } from "./group.ts";
 
 const todos: Relation = {
   oid: 1,
@@ -14,6 +14,7 @@ const todos: Relation = {
 };
 const insert = (id: number): LoggedChange => ({
   kind: "insert",
+  relation: { text: "", parse: () => todos },
   position: { epoch: 1, commitLsn: toLsn(1n), index: 0 },
   committedAtMicros: 0,
   xid: 1,
@@ -26,6 +27,8 @@ const audience = (
   requests: readonly Record<string, unknown>[],
   { topic = "realtime:room", serializer = serializerV1, dialect = "current" }: Partial<Audience> = {},
 ): Audience => ({ topic, serializer, dialect, bindings: identify(requests).map(parseBinding) });
+const matching = (groups: Groups, id: number): [Group, readonly number[]][] =>
+  [...groups.index.match(todos, insert(id))].map(([{ group }, ids]) => [group, ids]);
 const all = { schema: "public", table: "todos" };
 
 describe("Groups", () => {
@@ -42,6 +45,7 @@ describe("Groups", () => {
     ["serializer", audience([all], { serializer: serializerV2 })],
     ["dialect", audience([all], { dialect: "legacy" })],
     ["filter", audience([{ ...all, filter: "id=eq.1" }])],
+    ["selection", audience([{ ...all, select: ["id"] }])],
     ["event", audience([{ ...all, event: "INSERT" }])],
     ["number of bindings", audience([all, { schema: "private" }])],
   ])("keeps channels apart that differ in %s", (_, other) => {
@@ -54,14 +58,14 @@ describe("Groups", () => {
     const groups = new Groups();
     const [first] = [groups.enter(audience([all])), groups.enter(audience([all]))];
     groups.leave(first);
-    expect([...groups.index.match(todos, insert(1)).keys()]).toEqual([first]);
+    expect(matching(groups, 1).map(([group]) => group)).toEqual([first]);
     groups.leave(first);
     expect(groups.size).toBe(0);
     expect(groups.index.match(todos, insert(1)).size).toBe(0);
     expect(groups.index.concerns(todos)).toBe(false);
     const next = groups.enter(audience([all]));
     expect(next.name).not.toBe(first.name);
-    expect([...groups.index.match(todos, insert(1)).keys()]).toEqual([next]);
+    expect(matching(groups, 1).map(([group]) => group)).toEqual([next]);
   });
 
   it("lists the ids of the bindings that match, one each for equal ones", () => {
@@ -69,7 +73,25 @@ describe("Groups", () => {
     const requests = [all, all, { ...all, filter: "id=eq.1" }, { ...all, filter: "id=eq.2" }, { schema: "private" }];
     const ids = identify(requests).map(({ id }) => id);
     const group = groups.enter(audience(requests));
-    expect(groups.index.match(todos, insert(1))).toEqual(new Map([[group, [ids[0], ids[2]]]]));
-    expect(groups.index.match(todos, insert(3))).toEqual(new Map([[group, [ids[0]]]]));
+    expect(matching(groups, 1)).toEqual([[group, [ids[0], ids[2]]]]);
+    expect(matching(groups, 3)).toEqual([[group, [ids[0]]]]);
+  });
+
+  it("has a view for each selection, which lists the ids of its bindings", () => {
+    const groups = new Groups();
+    const requests = [
+      { ...all, event: "INSERT", select: ["id"] },
+      { ...all, select: ["id"] },
+      { ...all, select: ["name"] },
+      all,
+    ];
+    const [one, same, other, whole] = identify(requests).map(({ id }) => id);
+    groups.enter(audience(requests));
+    const views = [...groups.index.match(todos, insert(1))].map(([{ select }, ids]) => [select, ids]);
+    expect(views).toEqual([
+      [["id"], [one, same]],
+      [["name"], [other]],
+      [undefined, [whole]],
+    ]);
   });
 });

@@ -19,14 +19,23 @@ export interface Group extends Audience {
   /** The native topic its members' sockets are subscribed to. */
   readonly name: string;
   members: number;
-  readonly subscriptions: readonly Subscription<Group>[];
+  readonly subscriptions: readonly Subscription<View>[];
   /** The bytes before a change's data, by what they depend on: the event or the matching ids. Filled by fan-out. */
   readonly heads: Map<string, Buffer>;
 }
 
+/** The bindings of a group that get the same columns, and with them one frame for each change (protocol.md 4.6). */
+export interface View {
+  readonly group: Group;
+  /** The columns it gets; `undefined` for all of them. */
+  readonly select: readonly string[] | undefined;
+  /** Equal where a change's data is the same bytes. */
+  readonly dataKey: string;
+}
+
 /** The groups that exist on this gateway, and the index that finds them. */
 export class Groups {
-  readonly index = new SubscriptionIndex<Group>();
+  readonly index = new SubscriptionIndex<View>();
   readonly #byKey = new Map<string, Group>();
   #created = 0;
 
@@ -49,10 +58,14 @@ export class Groups {
   }
 
   #create(key: string, audience: Audience): Group {
-    const subscriptions: Subscription<Group>[] = [];
+    const subscriptions: Subscription<View>[] = [];
     const group: Group = { ...audience, name: `g${++this.#created}`, members: 0, subscriptions, heads: new Map() };
-    for (const { id, kinds, schema, table, filter } of distinct(audience.bindings)) {
-      subscriptions.push({ group, id, kinds, schema, table, filter });
+    const views = new Map<string, View>();
+    for (const { id, kinds, schema, table, filter, select } of distinct(audience.bindings)) {
+      const dataKey = JSON.stringify([group.dialect, select]);
+      const view = views.get(dataKey) ?? { group, select, dataKey };
+      views.set(dataKey, view);
+      subscriptions.push({ group: view, id, kinds, schema, table, filter });
     }
     this.#byKey.set(key, group);
     for (const subscription of subscriptions) this.index.add(subscription);
@@ -70,7 +83,7 @@ const keyOf = ({ topic, serializer, dialect, bindings }: Audience): string =>
     topic,
     serializer.vsn,
     dialect,
-    bindings.map(({ id, event, schema, table, filter }) => [id, event, schema, table, filter]),
+    bindings.map(({ id, event, schema, table, filter, select }) => [id, event, schema, table, filter, select]),
   ]);
 
 /** The name of a change on the wire. */

@@ -1,6 +1,6 @@
 import { sleep } from "@walcast/lifecycle";
 import { subscribed, subscribeFailed } from "@walcast/protocol";
-import { compileCondition, FilterSyntaxError, FilterTypeError } from "@walcast/subscriptions";
+import { compileFilter, FilterSyntaxError, FilterTypeError, resolveSelection, shapeOf } from "@walcast/subscriptions";
 import { DatabaseUnavailableError } from "@walcast/postgres";
 import {
   BindingError,
@@ -12,7 +12,7 @@ import {
 } from "./binding.ts";
 import type { Channel } from "./channel.ts";
 import type { Group, Groups } from "./group.ts";
-import type { PublicationCatalog } from "./postgres/publication-catalog.ts";
+import type { PublicationCatalog, PublishedTable } from "./postgres/publication-catalog.ts";
 import type { Serializer, SystemMessage } from "@walcast/protocol";
 
 export interface SubscriberOptions {
@@ -35,6 +35,9 @@ class RefusedSubscription extends Error {
   readonly code = "SUBSCRIPTION_REFUSED";
 }
 
+/** A filter on a pattern of names has to fit each table; beyond so many they are not asked about. */
+const filteredTablesLimit = 1_000;
+
 const cannotSubscribe = "Unable to subscribe to changes with given parameters.";
 
 /** Makes a joined channel receive changes, and tells it so: the second of the two moments of success (protocol.md 11.5). */
@@ -56,8 +59,8 @@ export class Subscriber {
     const random = this.#options.random ?? Math.random;
     while (!signal.aborted) {
       try {
-        const bindings = requests.map(channel.dialect === "legacy" ? parseLegacyBinding : parseBinding);
-        await this.#check(bindings, channel.dialect);
+        const asked = requests.map(channel.dialect === "legacy" ? parseLegacyBinding : parseBinding);
+        const bindings = await this.#resolve(asked, channel.dialect);
         await this.#options.reading();
         if (signal.aborted) return;
         const { serializer } = connection;
@@ -79,26 +82,37 @@ export class Subscriber {
   }
 
   /** All bindings or none (protocol.md 4.7). A legacy topic may name a table that is published later. */
-  async #check(bindings: readonly Binding[], dialect: Channel["dialect"]): Promise<void> {
+  async #resolve(bindings: readonly Binding[], dialect: Channel["dialect"]): Promise<Binding[]> {
+    const resolved: Binding[] = [];
     for (const binding of bindings) {
-      const columns = await this.#options.catalog.describe(binding.schema, binding.table);
-      if (columns === undefined) {
-        if (dialect === "legacy") continue;
+      const { schema, table, filter } = binding;
+      const limit = filter.length === 0 ? 1 : filteredTablesLimit;
+      const tables = await this.#options.catalog.describe(schema, table, { limit });
+      if (tables.length === 0 && dialect === "current") {
         throw new RefusedSubscription(
           `${cannotSubscribe} Please check Realtime is enabled for the given connect parameters: ${describeBinding(binding)}`,
         );
       }
-      try {
-        for (const condition of binding.filter) compileCondition(condition, columns);
-      } catch (error) {
-        if (!(error instanceof FilterTypeError)) throw error;
-        throw new RefusedSubscription(
-          `${cannotSubscribe} An exception happened so please check your connect parameters: ${describeBinding(binding)}. ` +
-            `Exception: ${error.message}`,
-          { cause: error },
-        );
-      }
+      resolved.push(fit(binding, tables));
     }
+    return resolved;
+  }
+}
+
+/** The binding with its selection resolved, if it fits all of its tables. */
+function fit(binding: Binding, tables: readonly PublishedTable[]): Binding {
+  try {
+    for (const { columns } of tables) compileFilter(binding.filter, shapeOf(columns));
+    const [table] = tables;
+    if (table === undefined || binding.select === undefined) return binding;
+    return { ...binding, select: resolveSelection(binding.select, table) };
+  } catch (error) {
+    if (!(error instanceof FilterTypeError)) throw error;
+    throw new RefusedSubscription(
+      `${cannotSubscribe} An exception happened so please check your connect parameters: ${describeBinding(binding)}. ` +
+        `Exception: ${error.message}`,
+      { cause: error },
+    );
   }
 }
 

@@ -1,7 +1,7 @@
 import { createDatabase, type TestDatabase } from "@walcast/testkit";
 import { Client } from "pg";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from "vitest";
-import { createPublicationCatalog, type PublicationCatalog } from "./publication-catalog.ts";
+import { createPublicationCatalog, type PublicationCatalog, type PublishedTable } from "./publication-catalog.ts";
 
 let database: TestDatabase;
 let client: Client;
@@ -40,13 +40,19 @@ function open(publications: readonly string[], options: { url?: string; now?: ()
   catalogs.push(catalog);
   return catalog;
 }
+const describeOne = async (
+  catalog: PublicationCatalog,
+  schema: string,
+  table: string,
+): Promise<PublishedTable | undefined> => (await catalog.describe(schema, table, { limit: 1 }))[0];
 const columnNames = async (catalog: PublicationCatalog, schema: string, table: string): Promise<unknown> =>
-  (await catalog.describe(schema, table))?.map(({ name }) => name);
+  (await describeOne(catalog, schema, table))?.columns.map(({ name }) => name);
 
 describe("the publication catalog", () => {
   it("describes a table's columns, with the types below domains", async () => {
-    const described = await open(["chosen"]).describe("public", "todos");
-    expect(described?.map(({ typeOid, ...column }) => ({ ...column, hasOid: typeOid > 0 }))).toEqual([
+    const described = await describeOne(open(["chosen"]), "public", "todos");
+    expect(described).toMatchObject({ schema: "public", table: "todos", primaryKey: ["id"] });
+    expect(described?.columns.map(({ typeOid, ...column }) => ({ ...column, hasOid: typeOid > 0 }))).toEqual([
       { name: "id", type: "int8", typeModifier: -1, isKey: false, hasOid: true },
       { name: 'Odd "name"', type: "more_positive", baseType: "int4", typeModifier: -1, isKey: false, hasOid: true },
       { name: "price", type: "numeric", typeModifier: ((8 << 16) | 2) + 4, isKey: false, hasOid: true },
@@ -56,32 +62,58 @@ describe("the publication catalog", () => {
   });
 
   it("knows only what its publications publish", async () => {
-    expect(await open(["chosen"]).describe("public", "unpublished")).toBeUndefined();
-    expect(await open(["chosen"]).describe("public", "missing")).toBeUndefined();
-    expect(await open(["chosen"]).describe("missing", "*")).toBeUndefined();
-    expect(await open(["missing"]).describe("public", "todos")).toBeUndefined();
+    expect(await describeOne(open(["chosen"]), "public", "unpublished")).toBeUndefined();
+    expect(await describeOne(open(["chosen"]), "public", "missing")).toBeUndefined();
+    expect(await describeOne(open(["chosen"]), "missing", "*")).toBeUndefined();
+    expect(await describeOne(open(["missing"]), "public", "todos")).toBeUndefined();
     expect(await columnNames(open(["everything"]), "public", "unpublished")).toEqual(["id"]);
     expect(await columnNames(open(["missing", "chosen"]), "public", "todos")).toContain("price");
   });
 
-  it("finds names that need quoting, and takes * only when it stands alone for everything", async () => {
+  it("finds names that need quoting, takes * alone for everything, % for any text, and _ as it is", async () => {
     expect(await columnNames(open(["chosen"]), "Odd.Schema", 'Ta "b"le*')).toEqual(["a"]);
     expect(await columnNames(open(["chosen"]), "Odd.Schema", "*")).toEqual(["a"]);
-    expect(await open(["chosen"]).describe("*", "todos")).toHaveLength(5);
-    expect(await open(["chosen"]).describe("*", "*")).toBeDefined();
-    expect(await open(["chosen"]).describe("Odd%", "*")).toBeUndefined();
+    expect(await columnNames(open(["chosen"]), "*", "todos")).toHaveLength(5);
+    expect(await describeOne(open(["chosen"]), "*", "*")).toBeDefined();
+    expect(await columnNames(open(["chosen"]), "Odd%", "%le*")).toEqual(["a"]);
+    expect(await describeOne(open(["chosen"]), "Odd_Schema", "*")).toBeUndefined();
+    expect(await describeOne(open(["chosen"]), "public", "tod_s")).toBeUndefined();
   });
 
   it("knows a table without columns, and partitions by their own names", async () => {
-    expect(await open(["chosen"]).describe("public", "bare")).toEqual([]);
+    expect(await columnNames(open(["chosen"]), "public", "bare")).toEqual([]);
     expect(await columnNames(open(["chosen"]), "public", "measured_2024")).toEqual(["at"]);
+  });
+
+  it("knows the primary key, in whatever place its columns are", async () => {
+    await client.query("CREATE TABLE lines (note text, number int, document int, PRIMARY KEY (document, number))");
+    expect(await describeOne(open(["everything"]), "public", "lines")).toMatchObject({
+      primaryKey: ["number", "document"],
+    });
+    expect(await describeOne(open(["everything"]), "public", "unpublished")).toMatchObject({ primaryKey: [] });
+  });
+
+  it("knows as many tables as are asked for", async () => {
+    const tables = await open(["chosen"]).describe("*", "*", { limit: 3 });
+    expect(tables.map(({ table }) => table)).toEqual(['Ta "b"le*', "bare", "measured_2024"]);
+  });
+
+  it("leaves out what is not published: generated columns, and those a publication does not list", async () => {
+    await client.query(
+      "CREATE TABLE part (id int PRIMARY KEY, a int, secret int, twice int GENERATED ALWAYS AS (a * 2) STORED)",
+    );
+    expect(await columnNames(open(["everything"]), "public", "part")).toEqual(["id", "a", "secret"]);
+    if (inject("postgresVersion") < 15) return;
+    await client.query("CREATE PUBLICATION listed FOR TABLE part (id, a)");
+    expect(await columnNames(open(["listed"]), "public", "part")).toEqual(["id", "a"]);
+    expect(await columnNames(open(["listed", "everything"]), "public", "part")).toEqual(["id", "a", "secret"]);
   });
 
   it("finds at once what was published a moment ago, and keeps an answer for a while", async () => {
     let now = 0;
     const catalog = open(["chosen"], { now: () => now });
     await client.query("CREATE TABLE fresh (a int)");
-    expect(await catalog.describe("public", "fresh")).toBeUndefined();
+    expect(await describeOne(catalog, "public", "fresh")).toBeUndefined();
     await client.query("ALTER PUBLICATION chosen ADD TABLE fresh");
     expect(await columnNames(catalog, "public", "fresh")).toEqual(["a"]);
     await client.query("ALTER TABLE fresh ADD COLUMN b int");
@@ -90,15 +122,15 @@ describe("the publication catalog", () => {
     expect(await columnNames(catalog, "public", "fresh")).toEqual(["a", "b"]);
     await client.query("ALTER PUBLICATION chosen DROP TABLE fresh");
     now += 2_000;
-    expect(await catalog.describe("public", "fresh")).toBeUndefined();
-    expect(await catalog.describe("public", "fresh")).toBeUndefined();
+    expect(await describeOne(catalog, "public", "fresh")).toBeUndefined();
+    expect(await describeOne(catalog, "public", "fresh")).toBeUndefined();
   });
 
   describe("while the database is away", () => {
     it("says so to who asks for the first time", async () => {
       const catalog = open(["chosen"], { url: "postgres://127.0.0.1:1/x" });
-      await expect(catalog.describe("public", "todos")).rejects.toMatchObject({ code: "DATABASE_UNAVAILABLE" });
-      await expect(catalog.describe("public", "todos")).rejects.toMatchObject({ code: "DATABASE_UNAVAILABLE" });
+      await expect(describeOne(catalog, "public", "todos")).rejects.toMatchObject({ code: "DATABASE_UNAVAILABLE" });
+      await expect(describeOne(catalog, "public", "todos")).rejects.toMatchObject({ code: "DATABASE_UNAVAILABLE" });
     });
 
     it("gives former answers, however many ask at once", async () => {
@@ -116,7 +148,7 @@ describe("the publication catalog", () => {
         const storm = Array.from({ length: 5 }, () => columnNames(catalog, "public", "todos"));
         expect(await Promise.all(storm)).toEqual(Array.from({ length: 5 }, () => ["a"]));
       }
-      await expect(catalog.describe("public", "other")).rejects.toMatchObject({ code: "DATABASE_UNAVAILABLE" });
+      await expect(describeOne(catalog, "public", "other")).rejects.toMatchObject({ code: "DATABASE_UNAVAILABLE" });
     });
   });
 });

@@ -1,28 +1,45 @@
 import type { Column } from "@walcast/model";
 import { DatabaseUnavailableError, type Database } from "@walcast/postgres";
+import { toLikePattern } from "@walcast/subscriptions";
 import pg from "pg";
+
+/** A published table as its subscribers may know it. */
+export interface PublishedTable {
+  readonly schema: string;
+  readonly table: string;
+  /** Those that are published: publications may list columns, and pgoutput leaves generated ones out. */
+  readonly columns: readonly Column[];
+  readonly primaryKey: readonly string[];
+}
 
 /** What can be subscribed to, asked of the database. */
 export interface PublicationCatalog {
-  /** The columns of a published table; `undefined` when it is not published. */
-  describe(schema: string, table: string): Promise<readonly Column[] | undefined>;
+  /** The published tables of these names, or patterns of names; of many, as many as are asked for. */
+  describe(schema: string, table: string, options: { readonly limit: number }): Promise<readonly PublishedTable[]>;
   close(): Promise<void>;
 }
 
 /**
- * `*` stands for every schema or every table: the first published table found will do. Names are joined, not cast to
- * regclass, which would ask for USAGE on the schema.
+ * Names are joined, not cast to regclass, which would ask for USAGE on the schema. `attnames` is there since PostgreSQL 15;
+ * before it, what is published are all columns that are not generated.
  */
 const columnsQuery = `
   WITH published AS (
-    SELECT c.oid
+    SELECT c.oid, t.schemaname, t.tablename, array_agg(DISTINCT attname) FILTER (WHERE attname IS NOT NULL) AS attnames
       FROM pg_publication_tables t
       JOIN pg_namespace n ON n.nspname = t.schemaname
       JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
-     WHERE t.pubname = ANY($1::text[]) AND ($2 = '*' OR t.schemaname = $2) AND ($3 = '*' OR t.tablename = $3)
-     LIMIT 1
+      LEFT JOIN LATERAL jsonb_array_elements_text(
+             CASE jsonb_typeof(to_jsonb(t) -> 'attnames') WHEN 'array' THEN to_jsonb(t) -> 'attnames' END
+           ) AS attname ON true
+     WHERE t.pubname = ANY($1::text[]) AND t.schemaname LIKE $2 AND t.tablename LIKE $3
+     GROUP BY c.oid, t.schemaname, t.tablename
+     ORDER BY t.schemaname, t.tablename
+     LIMIT $4
   )
-  SELECT a.attname AS name, t.typname AS type, a.atttypid::int8 AS type_oid, a.atttypmod AS type_modifier,
+  SELECT p.schemaname AS schema, p.tablename AS table, a.attname AS name, t.typname AS type,
+         a.atttypid::int8 AS type_oid, a.atttypmod AS type_modifier,
+         coalesce(a.attnum = ANY(i.indkey::int2[]), false) AS is_primary,
          (WITH RECURSIVE base AS (
             SELECT t.oid, t.typname, t.typbasetype
             UNION ALL
@@ -30,23 +47,30 @@ const columnsQuery = `
           ) SELECT typname FROM base WHERE typbasetype = 0) AS base_type
     FROM published p
     LEFT JOIN pg_attribute a ON a.attrelid = p.oid AND a.attnum > 0 AND NOT a.attisdropped
+          AND CASE WHEN p.attnames IS NULL THEN a.attgenerated = '' ELSE a.attname::text = ANY(p.attnames) END
+    LEFT JOIN pg_index i ON i.indrelid = p.oid AND i.indisprimary
     LEFT JOIN pg_type t ON t.oid = a.atttypid
-   ORDER BY a.attnum`;
+   ORDER BY p.schemaname, p.tablename, a.attnum`;
 
 interface ColumnRow {
+  readonly schema: string;
+  readonly table: string;
   readonly name: string | null;
   readonly type: string;
   readonly type_oid: string;
   readonly type_modifier: number;
+  readonly is_primary: boolean;
   readonly base_type: string;
 }
 
 /** How long an answer serves a storm of joins. A table that was just published must be found at once: absence is not kept. */
 const freshMs = 2_000;
+/** Answers kept for when the database is away. */
+const answersLimit = 10_000;
 
 interface Answer {
   readonly atMs: number;
-  readonly columns: Promise<readonly Column[] | undefined>;
+  readonly tables: Promise<readonly PublishedTable[]>;
 }
 
 /** Asks PostgreSQL, at most once at a time for the same table; while the database is away, former answers serve on. */
@@ -61,37 +85,52 @@ export function createPublicationCatalog(
   pool.on("error", () => undefined); // an idle connection was lost; the next question makes another
   const answers = new Map<string, Answer>();
 
-  const ask = async (schema: string, table: string): Promise<readonly Column[] | undefined> => {
-    const { rows } = await pool
-      .query<ColumnRow>(columnsQuery, [publications, schema, table])
-      .catch((cause: unknown) => {
-        throw new DatabaseUnavailableError({ cause });
-      });
-    return rows.length === 0 ? undefined : rows.flatMap(toColumn);
+  const ask = async (schema: string, table: string, limit: number): Promise<readonly PublishedTable[]> => {
+    const values = [publications, toLikePattern(schema), toLikePattern(table), limit];
+    const { rows } = await pool.query<ColumnRow>(columnsQuery, values).catch((cause: unknown) => {
+      throw new DatabaseUnavailableError({ cause });
+    });
+    return toTables(rows);
   };
 
   return {
-    async describe(schema, table) {
-      const key = `${schema}\0${table}`;
+    async describe(schema, table, { limit }) {
+      const key = JSON.stringify([schema, table, limit]);
       const former = answers.get(key);
-      if (former !== undefined && now() - former.atMs < freshMs) return await former.columns;
-      const asked = ask(schema, table);
+      if (former !== undefined && now() - former.atMs < freshMs) return await former.tables;
+      const asked = ask(schema, table, limit);
       // Others who join meanwhile get this promise: the former answer must be in it.
-      const columns = former === undefined ? asked : asked.catch(() => former.columns);
-      const answer = { atMs: now(), columns };
+      const tables = former === undefined ? asked : asked.catch(() => former.tables);
+      const answer = { atMs: now(), tables };
+      const [oldest] = answers.size >= answersLimit ? answers.keys() : [];
+      if (oldest !== undefined) answers.delete(oldest);
       answers.set(key, answer);
       const outcome = await asked.then(
-        (found) => (found === undefined ? "absent" : "found"),
+        (found) => (found.length === 0 ? "absent" : "found"),
         () => "failed",
       );
       if (outcome !== "found" && answers.get(key) === answer) {
         if (outcome === "failed" && former !== undefined) answers.set(key, former);
         else answers.delete(key);
       }
-      return await columns;
+      return await tables;
     },
     close: () => pool.end(),
   };
+}
+
+/** A table without columns has one row with no name. */
+function toTables(rows: readonly ColumnRow[]): PublishedTable[] {
+  const byTable = new Map<string, { columns: Column[]; primaryKey: string[] } & PublishedTable>();
+  for (const row of rows) {
+    const { schema, table, name } = row;
+    const key = JSON.stringify([schema, table]);
+    const published = byTable.get(key) ?? { schema, table, columns: [], primaryKey: [] };
+    byTable.set(key, published);
+    published.columns.push(...toColumn(row));
+    if (row.is_primary && name !== null) published.primaryKey.push(name);
+  }
+  return [...byTable.values()];
 }
 
 const toColumn = (row: ColumnRow): Column[] =>
