@@ -76,7 +76,9 @@ describe("NatsChangeLog", () => {
     if (part !== undefined) partHeaders.set("Walcast-Part", part);
     await jsm
       .jetstream()
-      .publish(changeSubject(source, { relation: { oid: 1, schema: "public", table: "todos" } }), data, { headers: partHeaders });
+      .publish(changeSubject(source, { relation: { oid: 1, schema: "public", table: "todos" } }), data, {
+        headers: partHeaders,
+      });
   }
 
   const record = JSON.stringify({ id: 1, body: "0123456789".repeat(300_000) });

@@ -48,6 +48,7 @@ export class Server {
   readonly #options: ServerOptions;
   readonly #app: TemplatedApp;
   readonly #connections = new Set<Connection>();
+  #received: { readonly connection: Connection; readonly frame: string | Buffer }[] = [];
   #listenSocket: us_listen_socket | undefined;
   #sweep: NodeJS.Timeout | undefined;
   #isDraining = false;
@@ -210,8 +211,26 @@ export class Server {
     const { connection } = socket.getUserData();
     if (connection === undefined) return;
     if (message.byteLength > this.#options.config.MAX_FRAME_BYTES) {
-      connection.end(CloseCode.TooBig, `frame above ${this.#options.config.MAX_FRAME_BYTES} bytes`);
-    } else if (isBinary) connection.receiveBinary(Buffer.from(message.slice(0))); // the bytes are gone when this returns
-    else connection.receive(Buffer.from(message).toString("utf8"));
+      return connection.end(CloseCode.TooBig, `frame above ${this.#options.config.MAX_FRAME_BYTES} bytes`);
+    }
+    // The bytes are gone when this returns.
+    const frame = isBinary ? Buffer.from(message.slice(0)) : Buffer.from(message).toString("utf8");
+    this.#received.push({ connection, frame });
+    if (this.#received.length === 1) setImmediate(() => this.#handleReceived());
+  }
+
+  /**
+   * At the end of the turn of the event loop, outside of the library's callbacks: in them the library holds its one cork for
+   * the socket it reads from, and what is published there goes out in a write per message and socket (measured: 14 times
+   * slower).
+   */
+  #handleReceived(): void {
+    const received = this.#received;
+    this.#received = [];
+    for (const { connection, frame } of received) {
+      if (!this.#connections.has(connection)) continue;
+      if (typeof frame === "string") connection.receive(frame);
+      else connection.receiveBinary(frame);
+    }
   }
 }
