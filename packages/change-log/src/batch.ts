@@ -68,6 +68,8 @@ export interface BatchHeader {
 /** One batch read back. */
 export interface LoggedBatch {
   readonly header: BatchHeader;
+  /** What it takes in memory. */
+  readonly bytes: number;
   /** That of the first change. */
   readonly relation: LoggedRelation;
   /** The changes in order, without those at or before `after`. */
@@ -138,7 +140,7 @@ export const relationLine = (n: number, relation: Relation | undefined): string 
 /** The line that begins a transaction inside a batch. `index` is that of the change on the next line. */
 export const transactionLine = (commit: {
   readonly commitLsnText: string;
-  readonly committedAtMicros: bigint;
+  readonly committedAtMicros: number;
   readonly xid: number;
   readonly index: number;
 }): string => `C\t${commit.commitLsnText}\t${commit.committedAtMicros}\t${commit.xid}\t${commit.index}\n`;
@@ -166,6 +168,7 @@ export function decodeBatch(bytes: Uint8Array): LoggedBatch {
   const relation = loggedRelation(buffer.toString("utf8", end, relationEnd));
   return {
     header,
+    bytes: buffer.length,
     relation,
     *changes(after) {
       for (const change of readChanges(buffer, relationEnd + 1, { epoch: header.first.epoch, relation })) {

@@ -47,7 +47,7 @@ export function makeBatch(changes: readonly ExampleChange[], relation: Relation 
     if (transaction !== commitLsnText) {
       lines += transactionLine({
         commitLsnText,
-        committedAtMicros: BigInt(committedAtMicros),
+        committedAtMicros,
         xid,
         index: Number(index),
       });

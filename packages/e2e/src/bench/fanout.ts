@@ -158,7 +158,7 @@ const note = "n".repeat(rowBytes - 60);
 
 function makeBatch(turn: number, stamp: string): Batch {
   const commitLsn = (BigInt(turn) * 8n) as Batch["first"]["commitLsn"];
-  const commit = { commitLsnText: `0/${(turn * 8).toString(16)}`, committedAtMicros: 1n, xid: turn, index: 0 };
+  const commit = { commitLsnText: `0/${(turn * 8).toString(16)}`, committedAtMicros: 1, xid: turn, index: 0 };
   let lines = transactionLine(commit);
   for (let i = 0; i < perTurn; i++) lines += `I\t{"id":${turn * perTurn + i},"t":"${stamp}","note":"${note}"}\n`;
   const at = (index: number) => ({ epoch: 1, commitLsn, index });

@@ -68,7 +68,7 @@ function makeCase(size: number): Case {
 /** Rows in no order of their ids, as they come from many clients. */
 function makeBatch(start: number, size: number): Uint8Array {
   const commitLsn = 0x16b3748n as Position["commitLsn"];
-  const commit = { commitLsnText: "0/16B3748", committedAtMicros: 1_700_000_000_000_000n, xid: 7, index: start };
+  const commit = { commitLsnText: "0/16B3748", committedAtMicros: 1_700_000_000_000_000, xid: 7, index: start };
   const rows = Array.from({ length: changesPerBatch }, (_, i) => {
     const id = ((start + i) * 7_919) % size;
     const note = JSON.stringify(`a note of ordinary length about order ${id}`);
