@@ -1,0 +1,70 @@
+import { ResumeState, type ResumeStateOptions } from "./resume-state.ts";
+
+type MessageHandler = ((event: { readonly data: unknown }) => void) | null;
+
+/** The part of a WebSocket that is looked into. */
+declare class SocketBase {
+  constructor(url: string, protocols?: string | string[]);
+  get onmessage(): MessageHandler;
+  set onmessage(handler: MessageHandler);
+  send(data: string | ArrayBufferLike | ArrayBufferView): void;
+}
+
+export interface ResumableOptions extends ResumeStateOptions {
+  /** The platform's own unless given: browsers, Node 22, Deno and Bun have one. */
+  readonly WebSocket?: unknown;
+}
+
+export interface Resumable {
+  /** For the client's `transport` option. */
+  readonly transport: new (url: string, protocols?: string | string[]) => WebSocket;
+  /** Position after which the topic (`realtime:<name>`) would continue. */
+  position(topic: string): string | undefined;
+  /** The next join of the topic begins anew. */
+  forget(topic: string): void;
+}
+
+/**
+ * Makes a client continue where it was: pass `transport` to its constructor, and nothing else changes.
+ *
+ *     const resuming = resumable({ onGap: ({ topic }) => reload(topic) });
+ *     new RealtimeClient(url, { transport: resuming.transport });
+ *     createClient(url, key, { realtime: { transport: resuming.transport } });
+ *
+ * It remembers per channel the position of what was received, asks for the rest at each rejoin, and drops what came before.
+ * Works on the wire, so with every version of the client. One for each client.
+ */
+export function resumable(options: ResumableOptions = {}): Resumable {
+  const state = new ResumeState(options);
+  const Base = (options.WebSocket ?? globalThis.WebSocket) as typeof SocketBase;
+
+  class ResumingWebSocket extends Base {
+    // Clients of version 1 hand over more than a socket takes.
+    constructor(url: string, protocols?: string | string[]) {
+      super(url, Array.isArray(protocols) && protocols.length === 0 ? undefined : protocols);
+    }
+
+    override get onmessage(): MessageHandler {
+      return super.onmessage;
+    }
+
+    override set onmessage(handler: MessageHandler) {
+      super.onmessage =
+        handler === null
+          ? null
+          : (event) => {
+              if (typeof event.data !== "string" || state.incoming(event.data)) handler.call(this, event);
+            };
+    }
+
+    override send(data: string | ArrayBufferLike | ArrayBufferView): void {
+      super.send(typeof data === "string" ? state.outgoing(data) : data);
+    }
+  }
+
+  return {
+    transport: ResumingWebSocket as unknown as Resumable["transport"],
+    position: (topic) => state.position(topic),
+    forget: (topic) => state.forget(topic),
+  };
+}

@@ -1,0 +1,130 @@
+import { comparePositions } from "./position.ts";
+
+/** Where positions are kept between runs: `localStorage` is one. */
+export interface PositionStorage {
+  getItem(key: string): string | null;
+  setItem(key: string, value: string): void;
+  removeItem(key: string): void;
+}
+
+/** Changes that are gone for good: read the rows again, and go on. */
+export interface Gap {
+  /** The channel's topic, as it is on the wire: `realtime:<name>`. */
+  readonly topic: string;
+  /** Where the channel goes on. */
+  readonly position: string;
+  readonly message: string;
+}
+
+export interface ResumeStateOptions {
+  readonly storage?: PositionStorage | undefined;
+  readonly onGap?: ((gap: Gap) => void) | undefined;
+}
+
+interface Place {
+  /** Of the newest change. */
+  last: string;
+  /** Of the newest change before that: resuming asks for what follows it, as a change may come in several frames. */
+  before: string;
+  /** The frames that came of the newest change, by what tells them apart. */
+  seen: Set<string>;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+const fieldsOf = (value: unknown): Fields => (typeof value === "object" && value !== null ? (value as Fields) : {});
+const keyPrefix = "walcast:";
+
+/**
+ * What each channel has received, learned from the frames on the wire, of both wire formats (vsn 1.0.0: objects, 2.0.0:
+ * arrays). Pure: sockets are the caller's.
+ */
+export class ResumeState {
+  readonly #options: ResumeStateOptions;
+  readonly #places = new Map<string, Place>();
+
+  constructor(options: ResumeStateOptions) {
+    this.#options = options;
+  }
+
+  /** Position after which the topic would continue. */
+  position(topic: string): string | undefined {
+    return this.#places.get(topic)?.before ?? this.#options.storage?.getItem(keyPrefix + topic) ?? undefined;
+  }
+
+  /** The next join of the topic begins anew. */
+  forget(topic: string): void {
+    this.#places.delete(topic);
+    this.#options.storage?.removeItem(keyPrefix + topic);
+  }
+
+  /** A frame of the client on its way out: joins get their position. */
+  outgoing(text: string): string {
+    if (!text.includes('"phx_join"') && !text.includes('"phx_leave"')) return text;
+    const frame = JSON.parse(text) as unknown;
+    const [topic, event] = Array.isArray(frame)
+      ? [String(frame[2]), frame[3]]
+      : [String(fieldsOf(frame)["topic"]), fieldsOf(frame)["event"]];
+    if (event === "phx_leave") this.forget(topic);
+    const from = event === "phx_join" ? this.position(topic) : undefined;
+    if (from === undefined) return text;
+    if (Array.isArray(frame)) return JSON.stringify(frame.with(4, withResume(frame[4], from)));
+    return JSON.stringify({ ...fieldsOf(frame), payload: withResume(fieldsOf(frame)["payload"], from) });
+  }
+
+  /** A frame of the server. False: the client has had it already and must not see it. */
+  incoming(text: string): boolean {
+    if (!text.includes('"position"')) return true;
+    const frame = JSON.parse(text) as unknown;
+    const [topic, event, payload] = Array.isArray(frame)
+      ? [String(frame[2]), frame[3], fieldsOf(frame[4])]
+      : [String(fieldsOf(frame)["topic"]), fieldsOf(frame)["event"], fieldsOf(fieldsOf(frame)["payload"])];
+    if (event === "system") {
+      this.#system(topic, payload);
+      return true;
+    }
+    const data = event === "postgres_changes" ? fieldsOf(payload["data"]) : payload;
+    const { position } = data as { position?: unknown };
+    if (typeof position !== "string" || typeof data["type"] !== "string") return true;
+    return this.#isNew(topic, position, JSON.stringify([event, payload["ids"]]));
+  }
+
+  /** The subscription began, caught up, or has a hole. */
+  #system(topic: string, { position, extension, status, message }: Fields): void {
+    if (typeof position !== "string") return;
+    if (extension === "postgres_changes") {
+      if (this.position(topic) === undefined) this.#store(topic, { last: position, before: position, seen: new Set() });
+    } else if (extension === "resume" && status === "error") {
+      this.#store(topic, { last: position, before: position, seen: new Set() });
+      this.#options.onGap?.({ topic, position, message: String(message) });
+    }
+  }
+
+  #isNew(topic: string, position: string, frame: string): boolean {
+    const place = this.#places.get(topic);
+    const order = place === undefined ? 1 : comparePositions(position, place.last);
+    if (place === undefined) {
+      // Of a former run only `before` is known, and what follows it was not kept.
+      const before = this.position(topic) ?? position;
+      this.#store(topic, { last: position, before, seen: new Set([frame]) });
+    } else if (order > 0) {
+      this.#store(topic, { last: position, before: place.last, seen: new Set([frame]) });
+    } else if (order < 0 || place.seen.has(frame)) {
+      return false;
+    } else {
+      place.seen.add(frame);
+    }
+    return true;
+  }
+
+  #store(topic: string, place: Place): void {
+    this.#places.set(topic, place);
+    this.#options.storage?.setItem(keyPrefix + topic, place.before);
+  }
+}
+
+/** Current joins have a `config`, legacy ones have none. */
+function withResume(payload: unknown, from: string): Fields {
+  const fields = fieldsOf(payload);
+  if (fields["config"] === undefined) return { ...fields, resume: { from } };
+  return { ...fields, config: { ...fieldsOf(fields["config"]), resume: { from } } };
+}
