@@ -19,6 +19,8 @@ describe("continuityOf", () => {
     ["a batch that begins with the last change read", "1.0/5.0", header("1.0/5.0", "1.0/6.0"), "follows"],
     ["one whose predecessor was read in part", "1.0/5.5", header("1.0/6.0", "1.0/6.0", "1.0/5.4"), "follows"],
     ["the first batch after a break in continuity", "1.0/5.0", header("2.0/1.0", "2.0/1.0"), "hole"],
+    ["the first batch of a log that had nothing in it", "1.0/0.0", header("1.0/6.0", "1.0/6.0"), "follows"],
+    ["the first batch of an epoch after the beginning of another", "1.0/0.0", header("2.0/6.0", "2.0/6.0"), "hole"],
     ["the first batch of a log that began anew", "1.0/5.0", header("1.0/6.0", "1.0/6.0"), "hole"],
     ["one of a former epoch", "2.0/1.0", header("1.0/9.0", "1.0/9.9"), "repeat"],
   ])("judges %s", (_, last, next, expected) => {

@@ -1,4 +1,4 @@
-import { comparePositions, type Position } from "@walcast/model";
+import { comparePositions, zeroLsn, type Position } from "@walcast/model";
 import type { BatchHeader } from "./batch.ts";
 
 /** How a batch stands to the last change that was read: it follows, was read already, or something is missing between. */
@@ -13,6 +13,9 @@ export function continuityOf(last: Position | undefined, header: BatchHeader): C
   if (comparePositions(header.last, last) <= 0) return "repeat";
   // It overlaps with what was read, and a batch has no hole inside.
   if (comparePositions(header.first, last) <= 0) return "follows";
-  if (header.previous === undefined) return "hole";
+  if (header.previous === undefined) {
+    const isNothing = last.commitLsn === zeroLsn && last.index === 0; // a place, too: that of an empty log
+    return isNothing && last.epoch === header.first.epoch ? "follows" : "hole";
+  }
   return comparePositions(header.previous, last) <= 0 ? "follows" : "hole";
 }

@@ -8,6 +8,8 @@ declare class SocketBase {
   get onmessage(): MessageHandler;
   set onmessage(handler: MessageHandler);
   send(data: string | ArrayBufferLike | ArrayBufferView): void;
+  addEventListener(type: string, listener: () => void): void;
+  dispatchEvent(event: Event): boolean;
 }
 
 export interface ResumableOptions extends ResumeStateOptions {
@@ -42,6 +44,7 @@ export function resumable(options: ResumableOptions = {}): Resumable {
     // Clients of version 1 hand over more than a socket takes.
     constructor(url: string, protocols?: string | string[]) {
       super(url, Array.isArray(protocols) && protocols.length === 0 ? undefined : protocols);
+      closeAfterError(this);
     }
 
     override get onmessage(): MessageHandler {
@@ -67,4 +70,16 @@ export function resumable(options: ResumableOptions = {}): Resumable {
     position: (topic) => state.position(topic),
     forget: (topic) => state.forget(topic),
   };
+}
+
+/** Node 22's WebSocket says nothing more after a connection was refused, and clients wait for the close to try again. */
+function closeAfterError(socket: SocketBase): void {
+  let isClosed = false;
+  socket.addEventListener("close", () => (isClosed = true));
+  socket.addEventListener("error", () =>
+    setTimeout(() => {
+      if (!isClosed)
+        socket.dispatchEvent(Object.assign(new Event("close"), { code: 1006, reason: "", wasClean: false }));
+    }),
+  );
 }

@@ -110,7 +110,8 @@ async function startService(options: {
   readonly name: string;
   readonly env: Readonly<Record<string, string>>;
 }): Promise<RunningService> {
-  const port = await freePort();
+  const given = options.env["PORT"]; // a gateway's, to come back where one was
+  const port = given === undefined ? await freePort() : Number(given);
   const ports = options.service === "ingester" ? { INGESTER_PORT: String(port) } : { PORT: String(port) };
   const process = spawnService({
     entry: serviceEntry(options.service),
