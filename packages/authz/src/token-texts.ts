@@ -30,6 +30,7 @@ export function upgradeRefusal(verdict: Refusal): {
     case "noSigner":
       return unauthorized(noSigner(verdict.kid));
     case "claimMismatch":
+    case "keysUnavailable": // not the client's fault: it comes back by itself, and meanwhile the keys may be there
       return { status: "500 Internal Server Error", text: "Error connecting to Realtime" };
     default:
       return unreachable(verdict);
@@ -50,6 +51,7 @@ export function joinRefusal(verdict: Refusal): string {
     case "signatureInvalid":
       return `JwtSignatureError: ${signatureInvalid}`;
     case "noSigner":
+    case "keysUnavailable":
       return `JwtSignerError: ${noSigner(verdict.kid)}`;
     case "claimMismatch":
       return "Unknown Error on Channel";
@@ -66,6 +68,7 @@ export function shutdownReason(verdict: Refusal): string {
     case "claimsMissing":
       return claimsMissing;
     case "noSigner":
+    case "keysUnavailable":
       return noSigner(verdict.kid);
     case "malformed":
     case "expirationInvalid":

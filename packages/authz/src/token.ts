@@ -1,4 +1,7 @@
-import { decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from "jose";
+import { compactVerify, decodeProtectedHeader, errors, type JWTPayload } from "jose";
+import { ApiKeys, apiKeyPrefix } from "./api-keys.ts";
+import { KeysUnavailableError } from "./errors.ts";
+import { isSymmetric, type KeySet, type TokenHeader, type VerificationKey } from "./key-set.ts";
 
 /** What a verified token says. */
 export interface Claims extends JWTPayload {
@@ -8,7 +11,8 @@ export interface Claims extends JWTPayload {
 
 /** What looking at a token found. Texts for clients are made from it at the edges (protocol.md 1.3, 4.2). */
 export type TokenVerdict =
-  | { readonly tag: "valid"; readonly claims: Claims }
+  /** `expiresAtMs`: Unix time from which it is not valid any more, clock tolerance included. */
+  | { readonly tag: "valid"; readonly claims: Claims; readonly expiresAtMs: number }
   | { readonly tag: "expired"; readonly secondsAgo: number }
   /** `role` or `exp` is not there. */
   | { readonly tag: "claimsMissing" }
@@ -17,35 +21,67 @@ export type TokenVerdict =
   | { readonly tag: "signatureInvalid" }
   /** No key for the token's algorithm. */
   | { readonly tag: "noSigner"; readonly kid: string | undefined }
+  /** There may be a key, but the key set could not be fetched so far. */
+  | { readonly tag: "keysUnavailable"; readonly kid: string | undefined }
   /** JWT_CLAIM_VALIDATORS asks for another value. */
   | { readonly tag: "claimMismatch"; readonly claim: string };
 
 export interface TokenVerifierOptions {
-  readonly secret: string;
+  /** Of HS tokens; `undefined`: only the key set's. */
+  readonly secret?: string | undefined;
+  /** Of all other tokens, and of HS tokens that name one of its `oct` keys. */
+  readonly keySet?: KeySet | undefined;
+  /** Opaque keys that begin with `sb_`, each with the role, or the token, that it stands for. */
+  readonly apiKeys?: Readonly<Record<string, string>>;
   /** Claims that must have exactly these values. */
   readonly claimValidators: Readonly<Record<string, unknown>>;
+  /** A token is valid for this long after its `exp`. */
+  readonly clockToleranceSeconds?: number;
   readonly now?: () => Date;
 }
 
 export type TokenVerifier = (token: string) => Promise<TokenVerdict>;
 
-const algorithms = ["HS256", "HS384", "HS512"];
+/** Exactly these (protocol.md 1.4); Ed448, which jose does not know, aside. `none` is never among them. */
+const algorithms = ["HS", "RS", "ES"]
+  .flatMap((family) => ["256", "384", "512"].map((bits) => `${family}${bits}`))
+  .concat("EdDSA", "Ed25519");
 
-/** Verifies tokens signed with the shared secret (protocol.md 1.4): signature first, then time, then claims. */
+/** Claims go to PostgreSQL with every question: a token of any size would make the questions that large. */
+const tokenLimit = 65_536;
+
+/** The last second of the year 9999: what stands for a role does not expire. */
+const never = 253_402_300_799;
+
+/** Verifies tokens (protocol.md 1.4): the key first, then signature, time, claims. */
 export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
-  const key = new TextEncoder().encode(options.secret);
-  const now = options.now ?? ((): Date => new Date());
-  return async (given) => {
-    const token = cleanToken(given);
+  const secret = options.secret === undefined ? undefined : new TextEncoder().encode(options.secret);
+  const apiKeys = new ApiKeys(options.apiKeys ?? {});
+
+  const verify = async (token: string): Promise<TokenVerdict> => {
     const header = readHeader(token);
     if (header === undefined) return { tag: "malformed" };
-    if (header.alg === undefined || !algorithms.includes(header.alg)) return { tag: "noSigner", kid: header.kid };
+    if (!algorithms.includes(header.alg)) return { tag: "noSigner", kid: header.kid };
     try {
-      const { payload } = await jwtVerify(token, key, { algorithms, currentDate: now() });
-      return judgeClaims(payload, options.claimValidators);
+      const key = await findKey(header, { secret, keySet: options.keySet });
+      if (key === undefined) return { tag: "noSigner", kid: header.kid };
+      const { payload } = await compactVerify(token, key, { algorithms });
+      return judge(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(payload)), options);
     } catch (error) {
-      return verdictOf(error, now());
+      if (error instanceof KeysUnavailableError) return { tag: "keysUnavailable", kid: header.kid };
+      if (error instanceof errors.JWSSignatureVerificationFailed) return { tag: "signatureInvalid" };
+      return { tag: "malformed" };
     }
+  };
+
+  return async (given) => {
+    const token = cleanToken(given);
+    if (token.length > tokenLimit) return { tag: "malformed" };
+    if (!token.startsWith(apiKeyPrefix)) return await verify(token);
+    const standsFor = apiKeys.find(token);
+    if (standsFor === undefined) return { tag: "malformed" };
+    if (readHeader(standsFor) !== undefined) return await verify(standsFor);
+    return { tag: "valid", claims: { role: standsFor, exp: never }, expiresAtMs: never * 1000 };
   };
 }
 
@@ -58,29 +94,54 @@ function cleanToken(token: string): string {
   }
 }
 
-function readHeader(token: string): ReturnType<typeof decodeProtectedHeader> | undefined {
+function readHeader(token: string): TokenHeader | undefined {
   if (token.split(".").length !== 3) return undefined;
   try {
-    return decodeProtectedHeader(token);
+    const { alg, kid, ...header } = decodeProtectedHeader(token);
+    if (typeof alg !== "string" || (kid !== undefined && typeof kid !== "string")) return undefined;
+    return { ...header, alg, ...(kid === undefined ? {} : { kid }) };
   } catch {
     return undefined;
   }
 }
 
-function judgeClaims(payload: JWTPayload, validators: Readonly<Record<string, unknown>>): TokenVerdict {
-  const { role, exp } = payload;
-  if (typeof role !== "string" || exp === undefined) return { tag: "claimsMissing" };
-  for (const [claim, wanted] of Object.entries(validators)) {
-    if (JSON.stringify(payload[claim]) !== JSON.stringify(wanted)) return { tag: "claimMismatch", claim };
-  }
-  return { tag: "valid", claims: { ...payload, role, exp: Math.round(exp) } };
+/**
+ * The algorithm family alone decides which kind of key may be used: a public key is never the secret of an HS token. A `kid`
+ * that names no `oct` key does not keep an HS token from the shared secret (protocol.md 1.4).
+ */
+async function findKey(
+  header: TokenHeader,
+  { secret, keySet }: { readonly secret: Uint8Array | undefined; readonly keySet: KeySet | undefined },
+): Promise<VerificationKey | undefined> {
+  const found = await keySet?.find(header);
+  return found ?? (isSymmetric(header) ? secret : undefined);
 }
 
-function verdictOf(error: unknown, now: Date): TokenVerdict {
-  if (error instanceof errors.JWTExpired) {
-    return { tag: "expired", secondsAgo: Math.max(0, Math.round(now.getTime() / 1000 - (error.payload.exp ?? 0))) };
+/** `nbf`, `iss` and `aud` are looked at only where JWT_CLAIM_VALIDATORS says so (protocol.md 1.4). */
+function judge(payload: unknown, options: TokenVerifierOptions): TokenVerdict {
+  if (typeof payload !== "object" || payload === null || Array.isArray(payload)) return { tag: "malformed" };
+  const { role, exp, iat } = payload as JWTPayload & { readonly role?: unknown };
+  if (iat !== undefined && typeof iat !== "number") return { tag: "expirationInvalid" };
+  const expiry = exp === undefined ? undefined : expiryOf(exp, options);
+  if (expiry !== undefined && expiry.tag !== "valid") return expiry;
+  if (typeof role !== "string" || expiry === undefined) return { tag: "claimsMissing" };
+  for (const [claim, wanted] of Object.entries(options.claimValidators)) {
+    const given = (payload as JWTPayload)[claim];
+    if (JSON.stringify(given) !== JSON.stringify(wanted)) return { tag: "claimMismatch", claim };
   }
-  if (error instanceof errors.JWSSignatureVerificationFailed) return { tag: "signatureInvalid" };
-  if (error instanceof errors.JWTClaimValidationFailed) return { tag: "expirationInvalid" };
-  return { tag: "malformed" };
+  return { tag: "valid", claims: { ...payload, role, exp: expiry.exp }, expiresAtMs: expiry.expiresAtMs };
+}
+
+type Expiry =
+  | { readonly tag: "valid"; readonly exp: number; readonly expiresAtMs: number }
+  | Extract<TokenVerdict, { readonly tag: "expired" | "expirationInvalid" }>;
+
+/** Decimals are rounded (protocol.md 1.4). */
+function expiryOf(given: unknown, { clockToleranceSeconds = 0, now }: TokenVerifierOptions): Expiry {
+  if (typeof given !== "number" || !Number.isFinite(given)) return { tag: "expirationInvalid" };
+  const exp = Math.round(given);
+  const nowMs = (now?.() ?? new Date()).getTime();
+  const expiresAtMs = (exp + clockToleranceSeconds) * 1000;
+  if (nowMs < expiresAtMs) return { tag: "valid", exp, expiresAtMs };
+  return { tag: "expired", secondsAgo: Math.max(0, Math.round(nowMs / 1000 - exp)) };
 }
