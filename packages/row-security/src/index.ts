@@ -1,0 +1,38 @@
+export { AccessCatalog, type AccessCatalogOptions, type AccessChange } from "./access-catalog.ts";
+export {
+  ChannelPolicies,
+  type ChannelAccess,
+  type ChannelGrants,
+  type ChannelPoliciesOptions,
+  type ChannelQuestion,
+} from "./channel-policies.ts";
+export { channelRefusal, channelShutdown, httpRefusal } from "./channel-texts.ts";
+export {
+  AccessDeniedError,
+  PartitionMissingError,
+  PolicyFailedError,
+  PolicyTimeoutError,
+  ProbeRefusedError,
+  QueueFullError,
+  RoleNotGrantedError,
+  RoleUnknownError,
+  SchemaMissingError,
+  TableChangedError,
+  TooManyConnectionsError,
+  type RowSecurityError,
+} from "./errors.ts";
+export { principalOf, type Principal } from "./principal.ts";
+export { QuestionPool, type QuestionPoolOptions } from "./question-pool.ts";
+export { rowSecuritySettings } from "./settings.ts";
+export {
+  noPrimaryKey,
+  ruleFor,
+  unauthorized,
+  type AccessAnswer,
+  type ChangeRule,
+  type KeyColumn,
+  type RowKind,
+  type TableAccess,
+  type TableFacts,
+} from "./table-access.ts";
+export { Visibility, type VisibilityOptions, type VisibilityRequest } from "./visibility.ts";

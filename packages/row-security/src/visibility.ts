@@ -1,0 +1,146 @@
+import type { Relation } from "@walcast/model";
+import { escapeIdentifier } from "pg";
+import type { AccessCatalog } from "./access-catalog.ts";
+import { askAs } from "./as-role.ts";
+import { Coalescing, type StartAnswer } from "./coalescing.ts";
+import { AccessDeniedError, explainQuestion, RoleUnknownError, TableChangedError } from "./errors.ts";
+import type { Principal } from "./principal.ts";
+import type { QuestionPool } from "./question-pool.ts";
+import type { TableAccess, TableFacts } from "./table-access.ts";
+
+export interface VisibilityRequest {
+  readonly relation: Relation;
+  readonly principal: Principal;
+  /**
+   * The primary keys of rows, each as a JSON object of the key's columns with values as the log has them: what
+   * RecordReader's `project` cuts out of a record. A key may come twice.
+   */
+  readonly keys: readonly string[];
+}
+
+export interface VisibilityOptions {
+  readonly catalog: AccessCatalog;
+  readonly pool: QuestionPool;
+  /** Told of each question that was asked of the database. */
+  readonly onQuestion?: (question: {
+    readonly keys: number;
+    readonly seconds: number;
+    readonly failed: boolean;
+  }) => void;
+}
+
+/**
+ * Which rows a principal sees now: PostgreSQL says it, by a SELECT as the principal's role, one for all the keys. Where row
+ * level security does not apply nothing is asked.
+ */
+export class Visibility {
+  readonly #options: VisibilityOptions;
+  readonly #asking = new Coalescing<readonly boolean[]>();
+
+  constructor(options: VisibilityOptions) {
+    this.#options = options;
+  }
+
+  /** For each key whether its row is visible. Throws RowSecurityError, and the signal's reason. */
+  async visible(
+    { relation, principal, keys }: VisibilityRequest,
+    { signal }: { readonly signal?: AbortSignal } = {},
+  ): Promise<readonly boolean[]> {
+    if (keys.length === 0) return [];
+    const access = await this.#access(relation, principal);
+    if (access.rows === "all") return keys.map(() => true);
+    const key = JSON.stringify([relation.oid, principal.key, keys]);
+    try {
+      return await this.#asking.run(key, (parts) => this.#ask(access, { principal, keys, ...parts }), signal);
+    } catch (error) {
+      // The catalog is looked at in intervals: what it said may be over.
+      if (!(error instanceof TableChangedError)) throw error;
+      await this.#options.catalog.refresh(relation.oid, principal.role);
+      const now = await this.#access(relation, principal);
+      if (now.rows === "all") return keys.map(() => true);
+      return await this.#asking.run(key, (parts) => this.#ask(now, { principal, keys, ...parts }), signal);
+    }
+  }
+
+  async #access(relation: Relation, principal: Principal): Promise<TableAccess> {
+    const answer = await this.#options.catalog.access(relation, principal.role);
+    if (answer.tag === "unknownRole") throw new RoleUnknownError(principal.role);
+    if (answer.tag === "unknownTable") throw new TableChangedError(relation.table);
+    return answer.access;
+  }
+
+  async #ask(
+    { facts, selectable }: TableAccess,
+    { principal, keys, signal, seal }: Pick<VisibilityRequest, "principal" | "keys"> & Starting,
+  ): Promise<readonly boolean[]> {
+    const { pool, onQuestion } = this.#options;
+    const table = `${facts.schema}.${facts.table}`;
+    const { primaryKey } = facts;
+    if (primaryKey.length === 0 || primaryKey.some(({ wire }) => wire === "none")) return keys.map(() => false);
+    if (!primaryKey.every(({ name }) => selectable.has(name))) {
+      throw new AccessDeniedError({
+        cause: new Error(`the primary key of ${table} is not granted to ${principal.role}`),
+      });
+    }
+    const distinct = [...new Set(keys)];
+    const started = performance.now();
+    let failed = true;
+    try {
+      const rows = await pool.ask(
+        String(facts.oid),
+        (client) => {
+          // Another who asks from now on may ask for a change that this look is too early for.
+          seal();
+          return askAs(client, principal, {
+            text: questionFor(facts),
+            values: [`[${distinct.join(",")}]`, principal.role],
+            timeoutMs: pool.timeoutMs,
+            explain: (cause) => explainQuestion(cause, table),
+          });
+        },
+        { signal },
+      );
+      failed = false;
+      const visible = new Set((rows[0]?.["visible"] as readonly number[] | undefined)?.map((n) => distinct[n - 1]));
+      return keys.map((key) => visible.has(key));
+    } finally {
+      onQuestion?.({ keys: distinct.length, seconds: (performance.now() - started) / 1000, failed });
+    }
+  }
+}
+
+type Starting = Parameters<StartAnswer<unknown>>[0];
+
+const questions = new WeakMap<TableFacts, string>();
+
+function questionFor(facts: TableFacts): string {
+  const known = questions.get(facts);
+  if (known !== undefined) return known;
+  const question = buildQuestion(facts);
+  questions.set(facts, question);
+  return question;
+}
+
+/**
+ * $1: the keys as a JSON array, which PostgreSQL reads into the key's own types, so that any type will do and its index is
+ * used; $2: the role. It answers with the places of the visible keys. `current_user` is asked once, and guards against a
+ * transaction that did not begin: then nobody switched roles, and the question would be walcast's own.
+ */
+function buildQuestion({ schema, table, isPartitioned, primaryKey }: TableFacts): string {
+  const columns = primaryKey.map(({ name, type, wire }) => {
+    return `${escapeIdentifier(name)} ${wire === "hex" ? "pg_catalog.text" : type}`;
+  });
+  const aliases = primaryKey.map((_, index) => `c${index}`);
+  const conditions = primaryKey.map(({ name, operator, wire }, index) => {
+    const given = wire === "hex" ? `pg_catalog.decode(k.c${index}, 'hex')` : `k.c${index}`;
+    return `t.${escapeIdentifier(name)} OPERATOR(${operator}) ${given}`;
+  });
+  // Rows of tables that inherit are changes of those tables.
+  const from = `${isPartitioned ? "" : "ONLY "}${escapeIdentifier(schema)}.${escapeIdentifier(table)}`;
+  return `
+    SELECT coalesce(array_agg(k.n::pg_catalog.int4), '{}') AS visible
+      FROM ROWS FROM (pg_catalog.json_to_recordset($1::pg_catalog.json) AS (${columns.join(", ")}))
+           WITH ORDINALITY AS k(${aliases.join(", ")}, n)
+      JOIN ${from} AS t ON ${conditions.join(" AND ")}
+     WHERE current_user = $2::pg_catalog.text`;
+}
