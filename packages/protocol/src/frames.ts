@@ -1,4 +1,5 @@
 import type { Broadcast, BroadcastFrame } from "./broadcast.ts";
+import type { PresencePush } from "./presence-push.ts";
 
 /** What a client sent (protocol.md 2). Refs are echoed whatever JSON value they are. */
 export interface ClientFrame {
@@ -10,6 +11,8 @@ export interface ClientFrame {
   readonly joinRef: unknown;
   /** What a frame with event `broadcast` carries, unless its payload is something that cannot be sent on. */
   readonly broadcast?: Broadcast;
+  /** What a frame with event `presence` asks for. */
+  readonly presence?: PresencePush;
 }
 
 /** The answer to one frame. */
@@ -30,7 +33,7 @@ export interface Push {
   readonly payload: unknown;
 }
 
-/** Around the payload of a frame that goes to many: the same bytes for every member of a group. */
+/** Around the payload of a frame. */
 export interface Envelope {
   readonly head: string;
   readonly tail: string;
@@ -45,12 +48,15 @@ export interface Serializer {
   decodeBinary(bytes: Uint8Array): ClientFrame | undefined;
   reply(reply: Reply): string;
   push(push: Push): string;
+  /** Around the payload of a push, for one that is JSON already. */
+  pushAround(push: Omit<Push, "payload">): Envelope;
   /** `phx_close` or `phx_error`, which carry the channel's join_ref. */
   end(channel: {
     readonly topic: string;
     readonly joinRef: unknown;
     readonly event: "phx_close" | "phx_error";
   }): string;
+  /** For a frame that goes to many: the same bytes for every member of a group. */
   fanOut(topic: string, event: string): Envelope;
   /** The frame of a broadcast for the members of a room (protocol.md 2.5). */
   broadcast(topic: string, broadcast: Broadcast): BroadcastFrame;

@@ -1,13 +1,22 @@
 export type { Broadcast, BroadcastFrame, PayloadEncoding } from "./broadcast.ts";
 export { CloseCode } from "./close-codes.ts";
 export type { ClientFrame, Envelope, Push, Reply, Serializer } from "./frames.ts";
-export { parseJoin, type BindingRequest, type BroadcastOptions, type JoinRequest } from "./join-payload.ts";
+export {
+  parseJoin,
+  type BindingRequest,
+  type BroadcastOptions,
+  type JoinRequest,
+  type PresenceRequest,
+} from "./join-payload.ts";
 export { elementSlices, memberSlices } from "./json-slices.ts";
 export { isObject, parseJson } from "./json.ts";
 export { negotiateSerializer } from "./negotiate.ts";
+export type { PresencePush } from "./presence-push.ts";
+export { parseResume, type ResumeRequest } from "./resume-request.ts";
 export { serializerV1 } from "./serializer-v1.ts";
 export { serializerV2 } from "./serializer-v2.ts";
 export {
+  resumed,
   resumeGap,
   serverDisconnect,
   shutdown,

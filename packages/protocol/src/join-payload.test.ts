@@ -6,7 +6,9 @@ const current = {
   token: undefined,
   postgresChanges: [],
   broadcast: { ack: false, self: false },
+  presence: { key: undefined, isEnabled: false },
   isPrivate: false,
+  resume: { tag: "none" },
 };
 
 describe("parseJoin", () => {
@@ -99,5 +101,43 @@ describe("parseJoin", () => {
   ])("chooses the token: %s", (_, tokens, expected) => {
     expect(parseJoin(tokens).token).toBe(expected);
     expect(parseJoin({ ...tokens, config: {} }).token).toBe(expected);
+  });
+
+  it.each<[unknown, object]>([
+    [
+      { key: "user 1", enabled: "true" },
+      { key: "user 1", isEnabled: true },
+    ],
+    [
+      { key: "", enabled: true },
+      { key: undefined, isEnabled: true },
+    ],
+    [{ key: null }, { key: undefined, isEnabled: false }],
+    [
+      { key: 7, enabled: 1 },
+      { key: undefined, isEnabled: false },
+    ],
+    ["user", { key: undefined, isEnabled: false }],
+  ])("reads presence %j", (presence, expected) => {
+    expect(parseJoin({ config: { presence } })).toMatchObject({ presence: expected });
+  });
+});
+
+describe("a join that resumes", () => {
+  const position = { epoch: 1, commitLsn: 0x16b3748n, index: 3 };
+  it.each([
+    ["an object", { from: "1.0/16B3748.3" }],
+    ["the position alone", "1.0/16B3748.3"],
+  ])("names it as %s, in config or, for 1.x clients, beside the token", (_, resume) => {
+    expect(parseJoin({ config: { resume } }).resume).toEqual({ tag: "from", position });
+    expect(parseJoin({ user_token: "x", resume }).resume).toEqual({ tag: "from", position });
+  });
+
+  it.each([[undefined], [null], [""], [{}], [{ from: null }]])("is none with %j", (resume) => {
+    expect(parseJoin({ config: { resume } }).resume).toEqual({ tag: "none" });
+  });
+
+  it.each([["yesterday"], [7], [{ from: "1.0/16B3748" }], [true]])("is invalid with %j", (resume) => {
+    expect(parseJoin({ config: { resume } }).resume).toMatchObject({ tag: "invalid" });
   });
 });

@@ -1,4 +1,5 @@
 import { isObject } from "./json.ts";
+import { parseResume, type ResumeRequest } from "./resume-request.ts";
 
 /** One element of `config.postgres_changes`, as the client sent it: it is echoed unchanged (protocol.md 4.3). */
 export type BindingRequest = Readonly<Record<string, unknown>>;
@@ -11,31 +12,49 @@ export interface BroadcastOptions {
   readonly self: boolean;
 }
 
+/** How a channel takes part in presence. */
+export interface PresenceRequest {
+  /** Whom it stands for; `undefined`: the server makes one up (protocol.md 4.1). */
+  readonly key: string | undefined;
+  /** It is told who is there from the beginning. */
+  readonly isEnabled: boolean;
+}
+
 /** What a `phx_join` asks for. */
 export type JoinRequest =
-  | { readonly tag: "legacy"; readonly token: string | undefined }
+  | { readonly tag: "legacy"; readonly token: string | undefined; readonly resume: ResumeRequest }
   | {
       readonly tag: "current";
       readonly token: string | undefined;
       readonly postgresChanges: readonly BindingRequest[];
       readonly broadcast: BroadcastOptions;
+      readonly presence: PresenceRequest;
       readonly isPrivate: boolean;
+      readonly resume: ResumeRequest;
     };
 
 /** Reads a join's payload (protocol.md 3.9, 4.1). Values of a wrong kind count as absent, and the join goes on. */
 export function parseJoin(payload: unknown): JoinRequest {
   const fields = isObject(payload) ? payload : {};
   const token = chooseToken(fields);
-  if (!("config" in fields)) return { tag: "legacy", token };
+  const resume = parseResume(fields);
+  if (!("config" in fields)) return { tag: "legacy", token, resume };
   const config = isObject(fields["config"]) ? fields["config"] : {};
   const bindings = Array.isArray(config["postgres_changes"]) ? (config["postgres_changes"] as unknown[]) : [];
   const broadcast = isObject(config["broadcast"]) ? config["broadcast"] : {};
+  const presence = isObject(config["presence"]) ? config["presence"] : {};
+  const key = presence["key"];
   return {
     tag: "current",
     token,
     postgresChanges: bindings.filter((binding) => isObject(binding)),
     broadcast: { ack: readBoolean(broadcast["ack"]), self: readBoolean(broadcast["self"]) },
+    presence: {
+      key: typeof key === "string" && key !== "" ? key : undefined,
+      isEnabled: readBoolean(presence["enabled"]),
+    },
     isPrivate: readBoolean(config["private"]),
+    resume,
   };
 }
 

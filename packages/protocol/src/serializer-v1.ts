@@ -20,6 +20,9 @@ export const serializerV1: Serializer = {
   reply: ({ topic, ref, status, response }) =>
     JSON.stringify({ topic, event: "phx_reply", payload: { status, response }, ref }),
   push: ({ topic, event, payload }) => JSON.stringify({ topic, event, payload, ref: null }),
+  pushAround({ topic, event }) {
+    return this.fanOut(topic, event);
+  },
   end: ({ topic, joinRef, event }) => JSON.stringify({ topic, event, payload: {}, ref: joinRef ?? null }),
   fanOut: (topic, event) => ({
     head: `{"topic":${JSON.stringify(topic)},"event":${JSON.stringify(event)},"ref":null,"payload":`,

@@ -28,6 +28,10 @@ export const serializerV2: Serializer = {
   reply: ({ topic, ref, joinRef, status, response }) =>
     JSON.stringify([joinRef ?? null, ref, topic, "phx_reply", { status, response }]),
   push: ({ topic, joinRef, event, payload }) => JSON.stringify([joinRef ?? null, null, topic, event, payload]),
+  pushAround: ({ topic, joinRef, event }) => ({
+    head: `[${JSON.stringify(joinRef ?? null)},null,${JSON.stringify(topic)},${JSON.stringify(event)},`,
+    tail: "]",
+  }),
   end: ({ topic, joinRef, event }) => JSON.stringify([joinRef ?? null, joinRef ?? null, topic, event, {}]),
   fanOut: (topic, event) => ({ head: `[null,null,${JSON.stringify(topic)},${JSON.stringify(event)},`, tail: "]" }),
   broadcast(topic, broadcast) {

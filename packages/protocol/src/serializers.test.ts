@@ -126,6 +126,18 @@ describe("vsn 2.0.0", () => {
 describe.each(serializers.map((serializer) => ({ serializer, vsn: serializer.vsn })))("vsn $vsn", ({ serializer }) => {
   const texts = fc.string({ unit: "grapheme" });
 
+  it("puts around a payload that is JSON already what a push has around it", () => {
+    for (const serializer of [serializerV1, serializerV2]) {
+      for (const joinRef of ["7", null, undefined, { odd: [1] }]) {
+        const push = { topic: 'a "topic"', joinRef, event: "presence_state" };
+        const { head, tail } = serializer.pushAround(push);
+        expect(JSON.parse(`${head}{"a":1}${tail}`)).toEqual(
+          JSON.parse(serializer.push({ ...push, payload: { a: 1 } })),
+        );
+      }
+    }
+  });
+
   it("puts around a payload for many what a push has around it", () => {
     fc.assert(
       fc.property(texts, texts, fc.jsonValue(), (topic, event, payload) => {

@@ -9,7 +9,8 @@ describe("system messages", () => {
   });
 
   it("say what the peer says", () => {
-    expect(subscribed("realtime:room")).toEqual({
+    expect(subscribed("realtime:room", "1.0/1.0")).toEqual({
+      position: "1.0/1.0",
       extension: "postgres_changes",
       status: "ok",
       message: "Subscribed to PostgreSQL",

@@ -20,7 +20,11 @@ const postgresChanges = (status: "ok" | "error", message: string, topic: string)
   channel: subtopicOf(topic),
 });
 
-export const subscribed = (topic: string): SystemMessage => postgresChanges("ok", "Subscribed to PostgreSQL", topic);
+/** What comes after `position` is delivered. */
+export const subscribed = (topic: string, position: string): SystemMessage & { position: string } => ({
+  ...postgresChanges("ok", "Subscribed to PostgreSQL", topic),
+  position,
+});
 export const subscribeFailed = (topic: string, message: string): SystemMessage =>
   postgresChanges("error", message, topic);
 
@@ -47,6 +51,15 @@ export const resumeGap = (
   extension: "resume",
   status: "error",
   message: `ResumeGap: changes after ${after} and before ${current} are not available any more; read the rows again`,
+  channel: subtopicOf(topic),
+  position: current,
+});
+
+/** Everything after the position that the join named has been sent, up to `current`; from here on the channel is live. */
+export const resumed = (topic: string, current: string): SystemMessage & { position: string } => ({
+  extension: "resume",
+  status: "ok",
+  message: "Resumed",
   channel: subtopicOf(topic),
   position: current,
 });

@@ -142,3 +142,9 @@ function parseElementCondition(element: string): Condition | undefined {
 
 const countConditions = (terms: Filter): number =>
   terms.reduce((sum, term) => sum + (term.tag === "condition" ? 1 : countConditions(term.terms)), 0);
+
+/** The columns, or paths into JSON columns, that a filter looks at, as it writes them; each once. */
+export function columnsOf(filter: Filter): string[] {
+  const names = filter.flatMap((term) => (term.tag === "condition" ? [term.column] : columnsOf(term.terms)));
+  return [...new Set(names)];
+}

@@ -1,6 +1,14 @@
 export { compileFilter } from "./compiled-filter.ts";
 export { FilterTypeError } from "./filter-errors.ts";
-export { FilterSyntaxError, parseFilter, type Condition, type Filter, type Operator, type Term } from "./filter.ts";
+export {
+  columnsOf,
+  FilterSyntaxError,
+  parseFilter,
+  type Condition,
+  type Filter,
+  type Operator,
+  type Term,
+} from "./filter.ts";
 export { isNamePattern, toLikePattern } from "./name-pattern.ts";
 export { RecordReader } from "./record-reader.ts";
 export { resolveSelection, type SelectableTable } from "./selection.ts";
