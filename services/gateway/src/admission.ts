@@ -1,7 +1,7 @@
 import { joinRefusal, shutdownReason, type Claims, type TokenVerdict, type TokenVerifier } from "@walcast/authz";
 import { subtopicOf, topicPrefix } from "@walcast/protocol";
 import { describeError, type Logger } from "@walcast/telemetry";
-import { allRights, type ChannelRights, type Rights } from "./channel-rights.ts";
+import { allRights, ChannelRightsError, type ChannelRights, type Rights } from "./channel-rights.ts";
 
 export interface AdmissionOptions {
   /** `undefined`: channels are open to anyone. */
@@ -19,6 +19,7 @@ export interface AdmissionRequest {
   readonly topic: string;
   readonly isPrivate: boolean;
   readonly token: string;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
 /** The peer's words where policies cannot be asked (protocol.md 4.2, 4.10). */
@@ -43,7 +44,7 @@ export class Admission {
       if (verdict !== undefined && verdict.tag !== "valid") return { tag: "refused", reason: joinRefusal(verdict) };
       const claims = verdict?.claims;
       if (!isPrivate) return { tag: "granted", claims, rights: allRights };
-      return this.#askRights(topic, claims, (sentence) => `Unauthorized: ${sentence}`);
+      return this.#askRights({ ...request, claims }, (sentence) => `Unauthorized: ${sentence}`);
     };
     return verifyToken === undefined ? decide(undefined) : verifyToken(token).then(decide);
   }
@@ -52,10 +53,11 @@ export class Admission {
   async refresh(request: AdmissionRequest & { readonly former: Rights }): Promise<Decision | undefined> {
     const { topic, isPrivate, token, former } = request;
     const verdict = await this.#options.verifyToken?.(token);
-    if (verdict === undefined) return undefined;
+    // A key server that does not answer is no reason to end a channel: the former token is looked at until it expires.
+    if (verdict === undefined || verdict.tag === "keysUnavailable") return undefined;
     if (verdict.tag !== "valid") return { tag: "refused", reason: shutdownReason(verdict) };
     if (!isPrivate) return { tag: "granted", claims: verdict.claims, rights: allRights };
-    const decision = await this.#askRights(topic, verdict.claims, (sentence) => sentence);
+    const decision = await this.#askRights({ ...request, claims: verdict.claims }, (sentence) => sentence);
     if (decision.tag === "refused") return decision;
     const { broadcast, presence } = decision.rights;
     const hasLost = (former.broadcast.read && !broadcast.read) || (former.presence.read && !presence.read);
@@ -65,20 +67,19 @@ export class Admission {
   }
 
   async #askRights(
-    topic: string,
-    claims: Claims | undefined,
+    { topic, claims, headers }: AdmissionRequest & { readonly claims: Claims | undefined },
     refusal: (sentence: string) => string,
   ): Promise<Decision> {
     const { channelRights, log } = this.#options;
     const subtopic = subtopicOf(topic);
     try {
-      const rights = await channelRights({ subtopic, claims });
+      const rights = await channelRights({ subtopic, claims, headers });
       if (rights.broadcast.read || rights.presence.read) return { tag: "granted", claims, rights };
       const sentence = `You do not have permissions to read from this Channel topic: ${subtopic}`;
       return { tag: "refused", reason: refusal(sentence) };
     } catch (error) {
       log.error({ topic, ...describeError(error) }, "asking for the rights in a private channel failed");
-      return { tag: "refused", reason: unavailable };
+      return { tag: "refused", reason: error instanceof ChannelRightsError ? error.message : unavailable };
     }
   }
 }

@@ -1,6 +1,7 @@
 import type { Bus } from "@walcast/bus";
 import type { Broadcast, Serializer } from "@walcast/protocol";
 import { decodeBusMessage, encodeBusMessage } from "./bus-message.ts";
+import type { Limits } from "./limits.ts";
 import type { DropReason, GatewayMetrics } from "./metrics.ts";
 import { broadcastAddress, Rooms, type Room, type RoomAddress } from "./room.ts";
 
@@ -20,6 +21,7 @@ export interface BroadcasterOptions {
   readonly bus: Bus;
   readonly publish: PublishFrame;
   readonly metrics: GatewayMetrics;
+  readonly limits: Limits;
   /** A larger payload is refused. */
   readonly payloadLimitBytes: number;
 }
@@ -55,6 +57,14 @@ export class Broadcaster {
     if (outcome === "away") this.drop("busAway");
   }
 
+  /** To everybody in the room here; other gateways have the broadcast from where we have it. */
+  sendHere(to: RoomAddress, broadcast: Broadcast): void {
+    this.#options.metrics.broadcastsReceived.inc({ origin: "database" });
+    if (this.isTooLarge(broadcast)) return this.drop("payloadTooLarge");
+    const room = this.rooms.find(to);
+    if (room !== undefined) this.#deliver(room, broadcast, undefined);
+  }
+
   /** By the payload's bytes, a stand-in for the peer's external term (protocol.md 4.4). */
   isTooLarge({ payload }: Pick<Broadcast, "payload">): boolean {
     const bytes = typeof payload === "string" ? Buffer.byteLength(payload) : payload.length;
@@ -67,7 +77,7 @@ export class Broadcaster {
   }
 
   #deliver(room: Room, broadcast: Broadcast, sender: Sender | undefined): void {
-    const { publish, metrics } = this.#options;
+    const { publish, metrics, limits } = this.#options;
     for (const { serializer, name, count } of room.listeners) {
       const isSenders = sender?.serializer === serializer;
       const hearing = isSenders && sender.isListening ? count - 1 : count;
@@ -79,6 +89,7 @@ export class Broadcaster {
       }
       (isSenders ? sender.publish : publish)(name, encoded.frame);
       metrics.broadcastDeliveries.inc(hearing);
+      limits.count("events", hearing);
     }
   }
 }

@@ -15,6 +15,8 @@ export interface DataForm {
   readonly dialect: Dialect;
   /** The columns it is cut down to; `undefined` for all. */
   readonly select: readonly string[] | undefined;
+  /** Those of the old record, where they are others. */
+  readonly oldSelect?: readonly string[] | undefined;
 }
 
 /** What is the same for every change in one form. */
@@ -58,13 +60,26 @@ export class ChangeData {
         `${this.#head(kind, form, layout)}"commit_timestamp":"${this.#commitTimestamp(change)}","position":"${position}"`,
       ),
     ];
-    const cut = (json: Buffer): Buffer => this.#cut(json, { chosen: layout.chosen, isTooLarge });
-    if (record !== undefined) parts.push(recordKey, cut(record));
-    if (oldRecord !== undefined) parts.push(oldRecordKey, cut(oldRecord));
+    const { oldSelect } = form;
+    const old = oldSelect === undefined ? layout : this.#layout({ dialect: form.dialect, select: oldSelect });
+    const cut = (json: Buffer, { chosen }: Layout): Buffer => this.#cut(json, { chosen, isTooLarge });
+    if (record !== undefined) parts.push(recordKey, cut(record, layout));
+    if (oldRecord !== undefined) parts.push(oldRecordKey, cut(oldRecord, old));
     const notSent = unchanged === undefined ? undefined : this.#chosenNames(unchanged, form);
     if (notSent !== undefined) parts.push(unchangedKey, notSent);
     parts.push(kind === "truncate" ? end : isTooLarge ? endTooLarge : endWithErrors);
     return Buffer.concat(parts);
+  }
+
+  /** A change that may be known of, and nothing more: no columns, no values, no time (protocol.md 4.6). */
+  encodeRefused({ kind, position }: LoggedChange, error: string): Buffer {
+    const { schema, table } = this.#relation;
+    const empty = {
+      ...(kind === "insert" || kind === "update" ? { record: {} } : {}),
+      ...(kind === "update" || kind === "delete" ? { old_record: {} } : {}),
+    };
+    const about = { type: eventNames[kind], schema, table, columns: [], commit_timestamp: null };
+    return Buffer.from(JSON.stringify({ ...about, position: formatPosition(position), ...empty, errors: [error] }));
   }
 
   #isTooLarge({ record, oldRecord }: LoggedChange): boolean {

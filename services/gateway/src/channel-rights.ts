@@ -16,6 +16,13 @@ export interface RightsRequest {
   readonly subtopic: string;
   /** `undefined` when tokens are not verified. */
   readonly claims: Claims | undefined;
+  /** The connection's `x-*` headers, for policies that look at `request.headers`. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+}
+
+/** The policies could not be asked; the message is what a join is told (protocol.md 4.2). */
+export class ChannelRightsError extends Error {
+  readonly code = "CHANNEL_RIGHTS";
 }
 
 /**

@@ -1,13 +1,15 @@
 import { describe, expect, it } from "vitest";
 import { addressing, type Channel } from "./channel.ts";
+import { TokenExpiry } from "./token-expiry.ts";
 
 const channel = (joinRef: unknown): Channel => ({
   topic: "realtime:room",
   joinRef,
   dialect: "current",
-  group: undefined,
+  claims: undefined,
+  membership: undefined,
   ended: new AbortController(),
-  expiry: undefined,
+  expiry: new TokenExpiry({ now: () => 0, onExpired: () => undefined }),
 });
 
 describe("addressing", () => {

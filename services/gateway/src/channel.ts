@@ -1,5 +1,9 @@
-import type { Group } from "./group.ts";
+import type { Claims } from "@walcast/authz";
+import type { Position } from "@walcast/model";
 import type { Member } from "./member.ts";
+import type { Membership } from "./membership.ts";
+import type { PresenceMember } from "./presence-member.ts";
+import type { TokenExpiry } from "./token-expiry.ts";
 
 /** One joined topic of one connection. */
 export interface Channel {
@@ -7,14 +11,20 @@ export interface Channel {
   /** What frames about this channel carry; `undefined` for clients that send none (realtime-js 1.3.3). */
   readonly joinRef: unknown;
   readonly dialect: "current" | "legacy";
-  /** The group it is a member of, once its subscription is live. */
-  group: Group | undefined;
+  /** It wants the changes after this position before those that come from now on. */
+  readonly resumeFrom?: Position | undefined;
+  /** What its token says; `undefined` when tokens are not verified. */
+  claims: Claims | undefined;
+  /** Its place among those who get changes, once it is subscribed. */
+  membership: Membership | undefined;
   /** Its place in the topic's room; legacy channels have none: they neither send nor get broadcasts (protocol.md 3.9). */
   readonly member?: Member | undefined;
+  /** Its part in the topic's presence; legacy channels have none either. */
+  readonly presence?: PresenceMember | undefined;
   /** Fires when the channel ends for whatever reason: what was started for it stops. */
   readonly ended: AbortController;
-  /** When its token has to be looked at again. */
-  expiry: NodeJS.Timeout | undefined;
+  /** Of its token, when tokens are verified. */
+  readonly expiry: TokenExpiry;
 }
 
 /** How a frame stands to the channel of its topic (protocol.md 8.1). */

@@ -1,21 +1,27 @@
-import { createTokenVerifier } from "@walcast/authz";
-import type { Bus } from "@walcast/bus";
+import { MemoryNetwork, type Bus } from "@walcast/bus";
 import type { ChangeLog } from "@walcast/change-log";
-import type { Service } from "@walcast/lifecycle";
+import { backoff, type Service } from "@walcast/lifecycle";
 import type { Database } from "@walcast/postgres";
+import { MemoryPresenceStore } from "@walcast/presence";
 import { describeError, type Health, type Logger, type Registry } from "@walcast/telemetry";
 import { Admission } from "./admission.ts";
 import { Broadcaster } from "./broadcaster.ts";
-import { grantAll, type ChannelRights } from "./channel-rights.ts";
+import { openAuthorisation } from "./authorisation.ts";
+import type { ChannelRights } from "./channel-rights.ts";
+import { ClusterCounts } from "./cluster-counts.ts";
 import type { ClientConfig } from "./config.ts";
 import { Connection } from "./connection.ts";
-import { JwtSecretMissingError } from "./errors.ts";
-import { EventRate } from "./event-rate.ts";
+import { Delivery } from "./delivery.ts";
 import { Gateway } from "./gateway.ts";
 import { Groups } from "./group.ts";
 import { HttpBroadcast } from "./http-broadcast.ts";
+import { splitGroup } from "./membership.ts";
+import { Limits, noCounts, sharedCounts } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
+import { Presence } from "./presence.ts";
 import { createPublicationCatalog } from "./postgres/publication-catalog.ts";
+import { Resumer } from "./resumer.ts";
+import type { Shared } from "./shared.ts";
 import { Subscriber } from "./subscriber.ts";
 import { Server } from "./uws/server.ts";
 
@@ -28,29 +34,60 @@ export interface GatewayParts {
   readonly openChangeLog: () => Promise<ChangeLog>;
   /** `onTrouble`: told when other gateways cannot be reached, and when they can (undefined). */
   readonly openBus: (onTrouble: (trouble: Error | undefined) => void) => Bus;
-  /** The policies of private channels; without it a valid token may do everything. */
+  /** Without it each gateway knows its own members only, and counts alone. */
+  readonly shared?: Shared | undefined;
+  /** In place of the policies of private channels, for tests. */
   readonly channelRights?: ChannelRights;
   readonly log: Logger;
   readonly health: Health;
   readonly registry: Registry;
 }
 
-/** Puts the gateway together and listens. Throws JwtSecretMissingError and ListenError. */
+/** Puts the gateway together and listens. Throws JwtKeysMissingError and ListenError. */
 export async function startGateway(parts: GatewayParts): Promise<Service> {
   const { config, health, log, registry } = parts;
   const metrics = createMetrics(registry);
-  const secret = config.JWT_SECRET?.reveal();
-  if (config.SECURE_CHANNELS && secret === undefined) throw new JwtSecretMissingError();
-  if (!config.SECURE_CHANNELS) log.warn("SECURE_CHANNELS=false: anyone who can connect reads every published change");
-  const verifyToken =
-    config.SECURE_CHANNELS && secret !== undefined
-      ? createTokenVerifier({ secret, claimValidators: config.JWT_CLAIM_VALIDATORS })
-      : undefined;
+  const authorisation = openAuthorisation({ ...parts, metrics });
+  const { verifyToken } = authorisation;
+  const channelRights = parts.channelRights ?? authorisation.channelRights;
+  const stopped = new AbortController();
+  const readers = authorisation.readersFor({
+    split: splitGroup,
+    fail: (group, reason) => [...group.listeners].forEach((listener) => listener.fail(reason)),
+    signal: stopped.signal,
+  });
   const groups = new Groups();
   const catalog = createPublicationCatalog(parts.database, { publications: config.PUBLICATIONS });
-  const subscriber = new Subscriber({ groups, catalog, reading: () => gateway.reading() });
-  const channelRights = parts.channelRights ?? grantAll;
+  const delivery = new Delivery({ metrics, maxRecordBytes: config.MAX_RECORD_BYTES });
+  const resumer = new Resumer({
+    delivery,
+    readersFor: authorisation.readersFor,
+    metrics,
+    log,
+    recentBytes: config.RESUME_MEMORY_BYTES,
+    perSecond: config.RESUMES_PER_SECOND,
+  });
+  const subscriber = new Subscriber({
+    groups,
+    catalog,
+    resumer,
+    readers,
+    access: authorisation.access,
+    reading: () => gateway.reading(),
+  });
   const admission = new Admission({ verifyToken, channelRights, log });
+  const { shared } = parts;
+  const limits: Limits = new Limits({
+    ...limitsOf(config),
+    others: () => clusterCounts?.others ?? noCounts,
+    metrics,
+  });
+  const clusterCounts = shareCounts(limits, shared);
+  const rules = {
+    isPresenceEnabled: config.PRESENCE_ENABLED,
+    payloadLimitBytes: payloadLimitBytes(config.MAX_PAYLOAD_KB),
+    errorBackoffMs: config.CHANNEL_ERROR_BACKOFF_MS,
+  };
   const server = new Server({
     config,
     host: parts.host,
@@ -58,24 +95,35 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
     health,
     registry,
     metrics,
+    limits,
     log,
     broadcasts: () => httpBroadcast,
-    connect: (client) => new Connection({ ...client, admission, groups, subscriber, broadcaster, metrics, log }),
+    connect: (client) => new Connection({ ...client, ...channels, metrics, log }),
   });
-  const bus = parts.openBus(busTrouble(health, log));
-  const broadcaster = new Broadcaster({
-    bus,
+  const onBusTrouble = busTrouble(health, log);
+  const bus = parts.openBus((trouble) => {
+    onBusTrouble(trouble);
+    if (shared !== undefined) presence.busTrouble(trouble);
+  });
+  const broadcaster = new Broadcaster({ ...rules, bus, publish: server.publishFrame, metrics, limits });
+  const presence = new Presence({
+    store: shared?.presence ?? new MemoryPresenceStore({ leaseMs: ownLeaseMs }),
+    leaseMs: shared?.leaseMs ?? ownLeaseMs,
+    bus: shared === undefined ? new MemoryNetwork().open() : bus,
     publish: server.publishFrame,
+    limits,
     metrics,
-    payloadLimitBytes: payloadLimitBytes(config.MAX_PAYLOAD_KB),
+    log,
+    onTrouble: presenceTrouble(health, log),
+    backoff: (failures, signal) => backoff(failures, signal, { maxMs: 1_000 }),
   });
+  const channels = { admission, subscriber, broadcaster, presence, limits, rules };
   const httpBroadcast = new HttpBroadcast({
     verifyToken,
     channelRights,
     broadcaster,
     metrics,
-    rate: new EventRate(),
-    rateLimit: config.TENANT_MAX_EVENTS_PER_SECOND,
+    limits,
   });
   const gateway = new Gateway({
     openChangeLog: parts.openChangeLog,
@@ -83,14 +131,28 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
     health,
     metrics,
     log,
+    delivery,
+    readers,
+    resumer,
     publish: server.publish,
-    maxRecordBytes: config.MAX_RECORD_BYTES,
+    broadcast: ({ to, broadcast }) => broadcaster.sendHere(to, broadcast),
     connections: () => server.connections,
   });
+  const close = async (): Promise<void> => {
+    stopped.abort();
+    await authorisation.close();
+    await presence.close();
+    await bus.flush();
+    await bus.close();
+    shared?.close();
+  };
   await server.listen().catch(async (error: unknown) => {
-    await bus.close(); // nothing of it may keep the process alive
+    await close(); // nothing of it may keep the process alive
     throw error;
   });
+  presence.start();
+  void clusterCounts?.run(stopped.signal);
+  void authorisation.run(stopped.signal);
   log.info({ host: parts.host, port: config.PORT, secure: config.SECURE_CHANNELS }, "listening");
   return {
     name: gateway.name,
@@ -98,7 +160,7 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
     async drain() {
       await server.drain(parts.drainWindowMs);
       server.close();
-      await bus.close();
+      await close();
       await catalog.close();
     },
   };
@@ -113,6 +175,44 @@ function busTrouble(health: Health, log: Logger): (trouble: Error | undefined) =
     if (trouble === undefined && isTroubled) log.info("broadcasts reach other gateways again");
     isTroubled = trouble !== undefined;
   };
+}
+
+/**
+ * A fact, and no problem: presence is the least of what a gateway does, and one that is not ready would take its clients'
+ * changes away with it.
+ */
+function presenceTrouble(health: Health, log: Logger): (trouble: Error | undefined) => void {
+  let state: "ok" | "starting" | ReturnType<typeof describeError> = "starting";
+  health.fact("presence", () => state);
+  return (trouble) => {
+    if (trouble !== undefined && typeof state === "string")
+      log.warn(describeError(trouble), "presence is kept on this gateway until it can be stored");
+    if (trouble === undefined && typeof state !== "string") log.info("presence is stored again");
+    state = trouble === undefined ? "ok" : describeError(trouble);
+  };
+}
+
+/** Nobody else sees it, so that only a frozen process loses it, and takes another one. */
+const ownLeaseMs = 60_000;
+
+const limitsOf = (config: ClientConfig) => ({
+  max: {
+    events: config.TENANT_MAX_EVENTS_PER_SECOND,
+    presenceEvents: config.TENANT_MAX_PRESENCE_EVENTS_PER_SECOND,
+    joins: config.TENANT_MAX_JOINS_PER_SECOND,
+    users: config.TENANT_MAX_CONCURRENT_USERS,
+    channels: config.TENANT_MAX_CHANNELS_PER_CLIENT,
+    connections: config.MAX_CONNECTIONS,
+    presenceCalls: config.CLIENT_PRESENCE_MAX_CALLS,
+  },
+  presenceWindowMs: config.CLIENT_PRESENCE_WINDOW_MS,
+});
+
+/** Only where a limit counts over all gateways. */
+function shareCounts(limits: Limits, shared: Shared | undefined): ClusterCounts | undefined {
+  const exchange = shared?.exchangeCounts;
+  if (exchange === undefined || sharedCounts.every((what) => limits.max(what) === 0)) return undefined;
+  return new ClusterCounts({ exchange, counts: () => limits.counts });
 }
 
 /** The peer adds 500 bytes for what its encoding takes around a payload (protocol.md 4.4). */

@@ -5,6 +5,7 @@ import {
   parseJoin,
   serverDisconnect,
   shutdown,
+  subscribeFailed,
   topicPrefix,
   type ClientFrame,
   type JoinRequest,
@@ -13,19 +14,38 @@ import {
 } from "@walcast/protocol";
 import { describeError, type Logger } from "@walcast/telemetry";
 import type { Admission, Decision } from "./admission.ts";
-import { identify, legacyRequest, type IdentifiedRequest } from "./binding.ts";
 import type { Broadcaster } from "./broadcaster.ts";
 import { addressing, type Channel } from "./channel.ts";
 import { allRights, type Rights } from "./channel-rights.ts";
-import type { Group, Groups } from "./group.ts";
+import { FrameQueue } from "./frame-queue.ts";
+import { joinRefusedBy } from "./join-limit.ts";
+import { requested, resumeRefusal } from "./join-request.ts";
+import type { Limits } from "./limits.ts";
 import { Member, type MemberSocket } from "./member.ts";
 import type { GatewayMetrics } from "./metrics.ts";
+import type { Presence } from "./presence.ts";
+import { PresenceMember } from "./presence-member.ts";
 import type { Subscriber, SubscribingConnection } from "./subscriber.ts";
+import { TokenExpiry } from "./token-expiry.ts";
 
 /** The socket as a connection sees it. Nothing may be called after it was closed. */
 export interface ClientSocket extends MemberSocket {
   send(frame: string): void;
+  /** Text frames in one write. */
+  sendAll(frames: readonly Uint8Array[]): void;
+  /** What was sent and has not left this process. */
+  unsentBytes(): number;
   end(code: number, reason: string): void;
+}
+
+/** What holds for every channel. */
+export interface ChannelRules {
+  /** Channels take part in presence without asking. */
+  readonly isPresenceEnabled: boolean;
+  /** Of broadcasts and of what is tracked. */
+  readonly payloadLimitBytes: number;
+  /** A refused join is answered after this long. */
+  readonly errorBackoffMs: number;
 }
 
 export interface ConnectionOptions {
@@ -33,19 +53,18 @@ export interface ConnectionOptions {
   readonly serializer: Serializer;
   /** The token the connection was opened with. */
   readonly token: string;
+  /** The `x-*` headers it was opened with. */
+  readonly headers?: Readonly<Record<string, string>>;
   readonly admission: Admission;
-  readonly groups: Groups;
   readonly subscriber: Subscriber;
   readonly broadcaster: Broadcaster;
+  readonly presence: Presence;
+  readonly limits: Limits;
+  readonly rules: ChannelRules;
   readonly metrics: GatewayMetrics;
   readonly log: Logger;
   readonly now?: () => number;
 }
-
-/** What may wait behind a join whose token is being verified: frames, and characters or bytes of them. */
-const backlogLimit = { frames: 1_000, size: 16 * 1024 * 1024 };
-/** A token is looked at again after this long at the latest (protocol.md 4.9). */
-const recheckMs = 5 * 60_000;
 
 interface Join {
   readonly topic: string;
@@ -64,16 +83,26 @@ export class Connection implements SubscribingConnection {
   readonly serializer: Serializer;
   readonly #options: ConnectionOptions;
   readonly #channels = new Map<string, Channel>();
-  #backlog: ClientFrame[] = [];
-  #backlogSize = 0;
-  #isBusy = false;
+  readonly #frames: FrameQueue;
+  #isUser = false;
   #isClosed = false;
   /** By the monotonic clock. */
   lastHeardMs = performance.now();
+  /** Since when it has no channel any more, by the same clock; `undefined` while it has one, and before it had one. */
+  channellessSinceMs: number | undefined;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.serializer = options.serializer;
+    this.#frames = new FrameQueue({
+      handle: (frame) => this.#handle(frame),
+      onError: (error) => {
+        // JSON may be nested so deep that it can be read and not written.
+        if (error instanceof RangeError) this.#dropMalformed();
+        else options.log.error(describeError(error), "handling a frame failed");
+      },
+      onOverflow: () => this.end(CloseCode.Policy, "too many frames at once"),
+    });
   }
 
   /** One text frame from the client. */
@@ -89,7 +118,7 @@ export class Connection implements SubscribingConnection {
   /** The socket is gone, by whoever's will. */
   closed(): void {
     this.#isClosed = true;
-    this.#backlog = [];
+    this.#frames.close();
     this.#channels.forEach((channel) => this.#remove(channel));
   }
 
@@ -113,13 +142,35 @@ export class Connection implements SubscribingConnection {
   /** Tells every channel that receives changes. */
   systemToSubscribed(message: (topic: string) => SystemMessage): void {
     for (const channel of this.#channels.values()) {
-      if (channel.group !== undefined) this.system(channel, message(channel.topic));
+      if (channel.membership !== undefined) this.system(channel, message(channel.topic));
     }
   }
 
-  enter(channel: Channel, group: Group): void {
-    channel.group = group;
-    this.#options.socket.subscribe(group.name);
+  get headers(): Readonly<Record<string, string>> | undefined {
+    return this.#options.headers;
+  }
+
+  hear(name: string): void {
+    if (!this.#isClosed) this.#options.socket.subscribe(name);
+  }
+
+  unhear(name: string): void {
+    if (!this.#isClosed) this.#options.socket.unsubscribe(name);
+  }
+
+  /** Says why, and ends the channel in the way after which clients join again. */
+  fail(channel: Channel, reason: string): void {
+    if (channel.ended.signal.aborted) return;
+    this.system(channel, subscribeFailed(channel.topic, reason));
+    this.#end(channel, "phx_error");
+  }
+
+  sendAll(frames: readonly Uint8Array[]): void {
+    if (!this.#isClosed) this.#options.socket.sendAll(frames);
+  }
+
+  unsentBytes(): number {
+    return this.#isClosed ? 0 : this.#options.socket.unsentBytes();
   }
 
   #now = (): number => (this.#options.now ?? Date.now)();
@@ -130,36 +181,13 @@ export class Connection implements SubscribingConnection {
 
   #receive(frame: ClientFrame | undefined, size: number): void {
     this.lastHeardMs = performance.now();
-    if (frame === undefined) {
-      this.#options.metrics.malformedFrames.inc();
-      this.#options.log.debug({ vsn: this.serializer.vsn }, "malformed frame dropped");
-      return;
-    }
-    if (!this.#isBusy) return this.#take(frame);
-    this.#backlogSize += size;
-    if (this.#backlog.length >= backlogLimit.frames || this.#backlogSize > backlogLimit.size) {
-      return this.end(CloseCode.Policy, "too many frames at once");
-    }
-    this.#backlog.push(frame);
+    if (frame === undefined) this.#dropMalformed();
+    else this.#frames.add(frame, size);
   }
 
-  #take(frame: ClientFrame): void {
-    const waiting = this.#handle(frame);
-    if (waiting === undefined) return;
-    this.#isBusy = true;
-    waiting
-      .catch((error: unknown) => this.#options.log.error(describeError(error), "handling a frame failed"))
-      .finally(() => {
-        this.#isBusy = false;
-        while (!this.#isBusy && !this.#isClosed) {
-          const next = this.#backlog.shift();
-          if (next === undefined) {
-            this.#backlogSize = 0;
-            return;
-          }
-          this.#take(next);
-        }
-      });
+  #dropMalformed(): void {
+    this.#options.metrics.malformedFrames.inc();
+    this.#options.log.debug({ vsn: this.serializer.vsn }, "malformed frame dropped");
   }
 
   /** A promise when frames behind this one have to wait for it. */
@@ -175,12 +203,17 @@ export class Connection implements SubscribingConnection {
       this.#leave(channel, frame);
     } else if (channel === undefined) {
       this.#reply({ topic, ref, joinRef: null }, "error", { reason: "unmatched topic" });
-    } else if (event === "broadcast") {
-      this.#broadcast(channel, frame);
     } else if (event === "access_token") {
       return this.#refreshToken(channel, frame.payload);
+    } else if (event === "presence") {
+      this.#presence(channel, frame);
+    } else if (this.#options.limits.isOver("events")) {
+      this.#shutdown(channel, this.#options.limits.exceeded("events"));
+    } else {
+      this.#options.limits.count("events");
+      if (event === "broadcast") this.#broadcast(channel, frame); // others are ignored (protocol.md 8.1)
     }
-    return undefined; // unknown events are ignored (protocol.md 8.1)
+    return undefined;
   }
 
   #join(frame: ClientFrame): Promise<void> | undefined {
@@ -194,48 +227,56 @@ export class Connection implements SubscribingConnection {
     const isPrivate = request.tag === "current" && request.isPrivate;
     const settle = (decision: Decision): void => {
       if (this.#isClosed) return;
-      // The former channel of the topic ends even when the new join is refused (protocol.md 8.1).
-      if (former !== undefined) this.#channels.delete(topic);
       let start: (() => void) | undefined;
       if (decision.tag === "refused") this.#refuse(frame, decision.reason);
       else start = this.#open({ ...decision, topic, ref, joinRef, request });
+      // The former channel of the topic ends even when the new join is refused (protocol.md 8.1).
       if (former !== undefined) this.#end(former, former.dialect === "legacy" ? undefined : "phx_close");
       start?.();
     };
-    const decision = this.#options.admission.join({ topic, isPrivate, token: request.token ?? this.#options.token });
+    const { limits, admission } = this.#options;
+    const refusal =
+      resumeRefusal(request) ??
+      joinRefusedBy(limits, { channels: this.#channels.size, isRejoin: former !== undefined });
+    if (refusal !== undefined) {
+      settle({ tag: "refused", reason: refusal.reason });
+      if (refusal.limit === "joins") this.end(CloseCode.GoingAway, "too many joins per second");
+      return undefined;
+    }
+    limits.count("joins");
+    const { headers, token: connectionToken } = this.#options;
+    const decision = admission.join({ topic, isPrivate, token: request.token ?? connectionToken, headers });
     if (decision instanceof Promise) return decision.then(settle);
     settle(decision);
     return undefined;
   }
 
   /** Makes the channel and answers its join; the returned function starts what the channel asked for. */
-  #open({ topic, ref, joinRef, request, claims, rights }: Join): () => void {
+  #open(join: Join): () => void {
+    const { topic, ref, joinRef, request, claims } = join;
+    const { requests, entries } = requested(topic, request);
+    // Written before anything changes, because what is nested too deep cannot be written.
+    const reply = this.serializer.reply({ topic, ref, joinRef, status: "ok", response: { postgres_changes: entries } });
     const channel: Channel = {
       topic,
       joinRef,
       dialect: request.tag,
-      group: undefined,
-      member: request.tag === "current" ? this.#member(topic, request, rights) : undefined,
+      resumeFrom: request.resume.tag === "from" ? request.resume.position : undefined,
+      claims,
+      membership: undefined,
+      ...this.#members(join),
       ended: new AbortController(),
-      expiry: undefined,
+      expiry: new TokenExpiry({ now: this.#now, onExpired: (secondsAgo) => this.#expired(channel, secondsAgo) }),
     };
     this.#channels.set(topic, channel);
     this.#options.metrics.channels.inc();
-    if (claims !== undefined) this.#watchExpiry(channel, claims);
-    let requests: readonly IdentifiedRequest[];
-    if (request.tag === "legacy") {
-      const { identified, replyEntry } = legacyRequest(topic);
-      requests = [identified];
-      this.#reply({ topic, ref, joinRef }, "ok", { postgres_changes: [replyEntry] });
-    } else {
-      requests = identify(request.postgresChanges);
-      // Each entry goes back as it came, plus its id: clients compare (protocol.md 4.3).
-      const entries = requests.map(({ id, request: given }) => ({ ...given, id }));
-      this.#reply({ topic, ref, joinRef }, "ok", { postgres_changes: entries });
-    }
+    this.#countUser();
+    if (claims !== undefined) channel.expiry.watch(claims);
+    this.#send(reply);
     return () => {
       // Not before: the former channel of the topic unsubscribes the same socket from the same native topic.
       channel.member?.begin();
+      channel.presence?.begin();
       if (requests.length === 0) return;
       this.#options.subscriber.subscribe(this, channel, requests).catch((error: unknown) => {
         this.#options.log.error({ topic, ...describeError(error) }, "subscribing failed");
@@ -244,17 +285,26 @@ export class Connection implements SubscribingConnection {
     };
   }
 
-  #member(topic: string, request: JoinRequest & { tag: "current" }, rights: Rights): Member {
-    const { socket, broadcaster } = this.#options;
-    const { isPrivate, broadcast: wants } = request;
-    return new Member({
-      address: { topic, isPrivate },
-      wants,
-      rights,
-      serializer: this.serializer,
-      socket,
-      broadcaster,
-    });
+  /** What a current channel is beside a receiver of changes; legacy ones are nothing else (protocol.md 3.9). */
+  #members({ topic, joinRef, request, rights }: Join): Pick<Channel, "member" | "presence"> {
+    if (request.tag === "legacy") return {};
+    const { socket, broadcaster, presence, limits, rules } = this.#options;
+    const common = { address: { topic, isPrivate: request.isPrivate }, rights, serializer: this.serializer, socket };
+    const wants = { ...request.presence, isEnabled: request.presence.isEnabled || rules.isPresenceEnabled };
+    const send = (frame: string): void => this.#send(frame);
+    return {
+      member: new Member({ ...common, wants: request.broadcast, broadcaster }),
+      presence: new PresenceMember({ ...common, ...rules, wants, presence, limits, joinRef, send }),
+    };
+  }
+
+  /** Always answered, also where there is no presence to take part in (protocol.md 4.5). */
+  #presence(channel: Channel, { ref, presence }: ClientFrame): void {
+    const answer = channel.presence?.push(presence ?? { tag: "unknown" });
+    const { topic, joinRef } = channel;
+    if (answer === undefined) this.#reply({ topic, ref, joinRef }, "error", {});
+    else if (answer.tag === "reply") this.#reply({ topic, ref, joinRef }, answer.status, answer.response);
+    else this.#shutdown(channel, answer.reason);
   }
 
   #broadcast(channel: Channel, { ref, broadcast }: ClientFrame): void {
@@ -266,7 +316,11 @@ export class Connection implements SubscribingConnection {
 
   #refuse({ topic, ref, joinRef }: ClientFrame, reason: string): void {
     this.#options.metrics.refusals.inc({ reason: reason.split(":")[0] ?? "" });
-    this.#reply({ topic, ref, joinRef }, "error", { reason });
+    const answer = (): void => this.#reply({ topic, ref, joinRef }, "error", { reason });
+    const { errorBackoffMs } = this.#options.rules;
+    // The peer's wait blocks all other frames of the socket (protocol.md 4.2); ours blocks nothing.
+    if (errorBackoffMs === 0) answer();
+    else setTimeout(answer, errorBackoffMs).unref();
   }
 
   #leave(channel: Channel | undefined, { topic, ref, joinRef }: ClientFrame): void {
@@ -281,27 +335,27 @@ export class Connection implements SubscribingConnection {
     if (typeof token !== "string" || token.startsWith("sb_")) return;
     const { topic, member } = channel;
     const { isPrivate, rights: former } = member ?? { isPrivate: false, rights: allRights };
-    const decision = await this.#options.admission.refresh({ topic, isPrivate, token, former });
+    const decision = await this.#options.admission.refresh({
+      topic,
+      isPrivate,
+      token,
+      former,
+      headers: this.headers,
+    });
     if (decision === undefined || channel.ended.signal.aborted) return;
     if (decision.tag === "granted") {
       member?.regrant(decision.rights);
-      if (decision.claims !== undefined) this.#watchExpiry(channel, decision.claims);
+      channel.presence?.regrant(decision.rights);
+      if (decision.claims === undefined) return;
+      channel.expiry.watch(decision.claims);
+      this.#options.subscriber.reauthorise(this, channel, decision.claims);
     } else if (channel.dialect === "legacy") this.#end(channel, "phx_error"); // 1.x clients come back with a new token
     else this.#shutdown(channel, decision.reason);
   }
 
-  #watchExpiry(channel: Channel, claims: Claims): void {
-    clearTimeout(channel.expiry);
-    const leftMs = claims.exp * 1000 - this.#now();
-    channel.expiry = setTimeout(
-      () => {
-        const lateMs = this.#now() - claims.exp * 1000;
-        if (lateMs < 0) return this.#watchExpiry(channel, claims);
-        if (channel.dialect === "legacy") return this.#end(channel, "phx_error");
-        return this.#shutdown(channel, shutdownReason({ tag: "expired", secondsAgo: Math.round(lateMs / 1000) }));
-      },
-      Math.max(0, Math.min(recheckMs, leftMs)),
-    );
+  #expired(channel: Channel, secondsAgo: number): void {
+    if (channel.dialect === "legacy") this.#end(channel, "phx_error");
+    else this.#shutdown(channel, shutdownReason({ tag: "expired", secondsAgo }));
   }
 
   /** The server ends the channel and says why; the client does not come back by itself (protocol.md 4.10). */
@@ -319,14 +373,22 @@ export class Connection implements SubscribingConnection {
   #remove(channel: Channel): void {
     if (channel.ended.signal.aborted) return;
     channel.ended.abort();
-    clearTimeout(channel.expiry);
+    channel.expiry.stop();
     if (this.#channels.get(channel.topic) === channel) this.#channels.delete(channel.topic);
     this.#options.metrics.channels.dec();
+    this.#countUser();
     channel.member?.leave({ isOpen: !this.#isClosed });
-    if (channel.group === undefined) return;
-    if (!this.#isClosed) this.#options.socket.unsubscribe(channel.group.name);
-    this.#options.groups.leave(channel.group);
-    channel.group = undefined;
+    channel.presence?.leave({ isOpen: !this.#isClosed });
+    channel.membership?.end();
+  }
+
+  /** A connection with a channel is a user (protocol.md 4.11). */
+  #countUser(): void {
+    const isUser = this.#channels.size > 0;
+    if (isUser === this.#isUser) return;
+    this.#isUser = isUser;
+    this.channellessSinceMs = isUser ? undefined : performance.now();
+    this.#options.limits.countUser(isUser ? 1 : -1);
   }
 
   #reply(to: { topic: string; ref: unknown; joinRef: unknown }, status: "ok" | "error", response: unknown): void {

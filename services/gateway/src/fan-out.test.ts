@@ -3,7 +3,7 @@ import { toLsn, type Relation } from "@walcast/model";
 import { serializerV1, serializerV2 } from "@walcast/protocol";
 import { describe, expect, it } from "vitest";
 import { identify, legacyRequest, parseBinding, parseLegacyBinding } from "./binding.ts";
-import { FanOut, type Publish } from "./fan-out.ts";
+import { FanOut, type Emit } from "./fan-out.ts";
 import { Groups, type Group, type View } from "./group.ts";
 
 const todos: Relation = {
@@ -60,6 +60,7 @@ const legacy = (serializer = serializerV1): Group =>
 const viewOf = (group: Group, select?: readonly string[]): View => ({
   group,
   select,
+  filtered: [],
   dataKey: JSON.stringify([group.dialect, select]),
 });
 
@@ -70,8 +71,8 @@ function frames(
   { maxRecordBytes = 0 } = {},
 ): [string, string][] {
   const published: [string, string][] = [];
-  const publish: Publish = (name, frame) => published.push([name, frame.toString()]);
-  new FanOut(todos, publish, { maxRecordBytes }).change(happened, matches);
+  const emit: Emit = (group, frame) => published.push([group.name, frame.toString()]);
+  new FanOut(todos, { maxRecordBytes }).change(happened, matches, emit);
   return published;
 }
 const frameOf = (happened: LoggedChange, group: Group, ids: readonly number[] = [7]): string =>
@@ -214,10 +215,11 @@ describe("FanOut", () => {
       [viewOf(third), [1]],
     ]);
     const published: [string, string][] = [];
-    const fanOut = new FanOut(todos, (name, frame) => published.push([name, frame.toString()]), { maxRecordBytes: 0 });
+    const fanOut = new FanOut(todos, { maxRecordBytes: 0 });
+    const emit: Emit = (group, frame) => published.push([group.name, frame.toString()]);
     for (const kind of ["insert", "update", "delete", "insert"] as const) {
       published.length = 0;
-      fanOut.change(change(kind), matches);
+      fanOut.change(change(kind), matches, emit);
       expect(published).toEqual(frames(change(kind), matches));
       expect(published.map(([name]) => name)).toEqual([one.name, other.name, third.name]);
     }
@@ -225,10 +227,11 @@ describe("FanOut", () => {
 
   it("writes a commit time of its own for each transaction", () => {
     const published: string[] = [];
-    const fanOut = new FanOut(todos, (_, frame) => published.push(frame.toString()), { maxRecordBytes: 0 });
+    const fanOut = new FanOut(todos, { maxRecordBytes: 0 });
+    const emit: Emit = (_, frame) => published.push(frame.toString());
     const first = change("delete");
     const second = { ...first, committedAtMicros: first.committedAtMicros + 1_000_000 };
-    for (const one of [first, second, first]) fanOut.change(one, new Map([[viewOf(current()), [1]]]));
+    for (const one of [first, second, first]) fanOut.change(one, new Map([[viewOf(current()), [1]]]), emit);
     expect(published.map((frame) => /commit_timestamp":"([^"]*)"/.exec(frame)?.[1])).toEqual([
       "2024-02-29T10:34:56.123Z",
       "2024-02-29T10:34:57.123Z",

@@ -1,37 +1,85 @@
 import type { LoggedChange } from "@walcast/change-log";
-import type { Relation } from "@walcast/model";
+import type { Position, Relation } from "@walcast/model";
 import { ChangeData, type ChangeDataOptions } from "./change-data.ts";
 import { eventNames, type Group, type View } from "./group.ts";
 
-/** Publishes a frame to every socket subscribed to a name; the server's own code does it, once for all members. */
-export type Publish = (name: string, frame: Buffer) => void;
+/** Takes the frame of a change, once for all members of the group. */
+export type Emit = (group: Group, frame: Buffer, position: Position) => void;
+
+/** A change and who wants it. */
+export interface Match {
+  readonly change: LoggedChange;
+  readonly view: View;
+  readonly ids: readonly number[];
+}
+
+/** What of a change somebody may see. */
+export type CutRule =
+  | { readonly tag: "refused"; readonly error: string }
+  | {
+      readonly tag: "delivered";
+      readonly columns: readonly string[] | undefined;
+      readonly oldColumns: readonly string[] | undefined;
+    };
 
 /**
  * Turns the changes of one relation into frames: the data of a change is built once for each dialect and column selection, a
- * frame once for each group and selection. Frames published in one turn of the event loop leave in one write per socket, which the server sees to.
+ * frame once for each group and selection.
  */
 export class FanOut {
-  readonly #publish: Publish;
   readonly #data: ChangeData;
+  /** By what they differ in; kept for as long as the change is. */
+  readonly #datas = new WeakMap<LoggedChange, Map<string, Buffer>>();
 
-  constructor(relation: Relation, publish: Publish, options: ChangeDataOptions) {
+  constructor(relation: Relation, options: ChangeDataOptions) {
     this.#data = new ChangeData(relation, options);
-    this.#publish = publish;
   }
 
   /** `matches`: the views that want the change, with the ids of their bindings that do. */
-  change(change: LoggedChange, matches: ReadonlyMap<View, readonly number[]>): void {
-    const datas = new Map<string, Buffer>();
-    for (const [{ group, select, dataKey }, ids] of matches) {
-      let data = datas.get(dataKey);
-      if (data === undefined) {
-        data = this.#data.encode(change, { dialect: group.dialect, select });
-        datas.set(dataKey, data);
-      }
-      const head = group.dialect === "current" ? currentHead(group, ids) : legacyHead(group, eventNames[change.kind]);
-      this.#publish(group.name, Buffer.concat([head, data, tailOf(group)]));
-    }
+  change(change: LoggedChange, matches: ReadonlyMap<View, readonly number[]>, emit: Emit): void {
+    for (const [view, ids] of matches) this.#emit({ change, view, ids }, this.#dataOf(change, view), emit);
   }
+
+  /** The change as far as a rule lets it through: cut down to columns, or refused with an error. */
+  ruled(match: Match, rule: CutRule, emit: Emit): void {
+    const { change, view } = match;
+    if (rule.tag === "refused") return this.#emit(match, this.#data.encodeRefused(change, rule.error), emit);
+    const select = both(view.select, rule.columns);
+    if (select === view.select && rule.oldColumns === undefined)
+      return this.#emit(match, this.#dataOf(change, view), emit);
+    const oldSelect = rule.oldColumns === undefined ? undefined : both(select, rule.oldColumns);
+    const dataKey = JSON.stringify([view.group.dialect, select, oldSelect]);
+    return this.#emit(match, this.#dataOf(change, { ...view, select, dataKey }, oldSelect), emit);
+  }
+
+  #dataOf(change: LoggedChange, { group, select, dataKey }: View, oldSelect?: readonly string[]): Buffer {
+    let datas = this.#datas.get(change);
+    if (datas === undefined) {
+      datas = new Map();
+      this.#datas.set(change, datas);
+    }
+    let data = datas.get(dataKey);
+    if (data === undefined) {
+      data = this.#data.encode(change, { dialect: group.dialect, select, oldSelect });
+      datas.set(dataKey, data);
+    }
+    return data;
+  }
+
+  #emit({ change, view: { group }, ids }: Match, data: Buffer, emit: Emit): void {
+    const head = group.dialect === "current" ? currentHead(group, ids) : legacyHead(group, eventNames[change.kind]);
+    emit(group, Buffer.concat([head, data, tailOf(group)]), change.position);
+  }
+}
+
+/** The columns that are in both, in the order of the selection; `undefined` is all. */
+function both(
+  select: readonly string[] | undefined,
+  columns: readonly string[] | undefined,
+): readonly string[] | undefined {
+  if (columns === undefined || select === undefined) return select ?? columns;
+  const isIn = new Set(columns);
+  return select.filter((name) => isIn.has(name));
 }
 
 /** Around the data of a `postgres_changes` frame: its ids. */

@@ -1,6 +1,7 @@
 import type { ChangeKind } from "@walcast/change-log";
 import type { Serializer } from "@walcast/protocol";
-import { SubscriptionIndex, type Subscription } from "@walcast/subscriptions";
+import type { Principal } from "@walcast/row-security";
+import { columnsOf, SubscriptionIndex, type Subscription } from "@walcast/subscriptions";
 import type { Binding } from "./binding.ts";
 
 /** What makes channels get byte-identical frames. */
@@ -9,6 +10,31 @@ export interface Audience {
   readonly serializer: Serializer;
   readonly dialect: "current" | "legacy";
   readonly bindings: readonly Binding[];
+  /** As whom it reads; `undefined`: rights are not asked for. */
+  readonly reader?: Reader | undefined;
+}
+
+/** Those who may read the same: of one role, or, where policies decide about rows, of one token's claims. */
+export interface Reader {
+  readonly key: string;
+  readonly principal: Principal;
+  /** Rows are asked for; otherwise it stands for everybody of the role. */
+  readonly isAlone: boolean;
+}
+
+export const readerOfRole = (principal: Principal): Reader => ({
+  key: `role ${principal.role}`,
+  principal,
+  isAlone: false,
+});
+export const readerAlone = (principal: Principal): Reader => ({ key: principal.key, principal, isAlone: true });
+
+/** A channel as a member of a group. */
+export interface Listener {
+  /** The policies have to be asked: it goes over to the group of those with its own claims, which is returned. */
+  standAlone(): Group;
+  /** It cannot be served any more; the client comes back by itself. */
+  fail(reason: string): void;
 }
 
 /**
@@ -19,6 +45,10 @@ export interface Group extends Audience {
   /** The native topic its members' sockets are subscribed to. */
   readonly name: string;
   members: number;
+  /** Those of them that can be spoken to: all but followers on their way to the present. */
+  readonly listeners: Set<Listener>;
+  /** By `dataKey`. */
+  readonly views: ReadonlyMap<string, View>;
   readonly subscriptions: readonly Subscription<View>[];
   /** The bytes before a change's data, by what they depend on: the event or the matching ids. Filled by fan-out. */
   readonly heads: Map<string, Buffer>;
@@ -29,6 +59,8 @@ export interface View {
   readonly group: Group;
   /** The columns it gets; `undefined` for all of them. */
   readonly select: readonly string[] | undefined;
+  /** Columns that its filters look at. */
+  readonly filtered: readonly string[];
   /** Equal where a change's data is the same bytes. */
   readonly dataKey: string;
 }
@@ -44,14 +76,16 @@ export class Groups {
   }
 
   /** One more member. The caller subscribes its socket to `name`. */
-  enter(audience: Audience): Group {
+  enter(audience: Audience, listener?: Listener): Group {
     const key = keyOf(audience);
     const group = this.#byKey.get(key) ?? this.#create(key, audience);
     group.members++;
+    if (listener !== undefined) group.listeners.add(listener);
     return group;
   }
 
-  leave(group: Group): void {
+  leave(group: Group, listener?: Listener): void {
+    if (listener !== undefined) group.listeners.delete(listener);
     if (--group.members > 0) return;
     this.#byKey.delete(keyOf(group));
     for (const subscription of group.subscriptions) this.index.remove(subscription);
@@ -59,11 +93,20 @@ export class Groups {
 
   #create(key: string, audience: Audience): Group {
     const subscriptions: Subscription<View>[] = [];
-    const group: Group = { ...audience, name: `g${++this.#created}`, members: 0, subscriptions, heads: new Map() };
     const views = new Map<string, View>();
+    const group: Group = {
+      ...audience,
+      name: `g${++this.#created}`,
+      members: 0,
+      listeners: new Set(),
+      views,
+      subscriptions,
+      heads: new Map(),
+    };
+    const filtered = columnsOf(audience.bindings.flatMap(({ filter }) => filter));
     for (const { id, kinds, schema, table, filter, select } of distinct(audience.bindings)) {
       const dataKey = JSON.stringify([group.dialect, select]);
-      const view = views.get(dataKey) ?? { group, select, dataKey };
+      const view = views.get(dataKey) ?? { group, select, filtered, dataKey };
       views.set(dataKey, view);
       subscriptions.push({ group: view, id, kinds, schema, table, filter });
     }
@@ -78,11 +121,12 @@ const distinct = (bindings: readonly Binding[]): Binding[] => [
   ...new Map(bindings.map((binding) => [binding.id, binding])).values(),
 ];
 
-const keyOf = ({ topic, serializer, dialect, bindings }: Audience): string =>
+const keyOf = ({ topic, serializer, dialect, reader, bindings }: Audience): string =>
   JSON.stringify([
     topic,
     serializer.vsn,
     dialect,
+    reader?.key ?? null,
     bindings.map(({ id, event, schema, table, filter, select }) => [id, event, schema, table, filter, select]),
   ]);
 

@@ -3,7 +3,7 @@ import { isObject, parseJson, toBytes, toText, topicPrefix, type Broadcast } fro
 import { parseBatch, type BatchMessage } from "./batch-request.ts";
 import type { Broadcaster } from "./broadcaster.ts";
 import type { ChannelRights } from "./channel-rights.ts";
-import type { EventRate } from "./event-rate.ts";
+import type { Limits } from "./limits.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 
 export interface HttpBroadcastOptions {
@@ -12,9 +12,7 @@ export interface HttpBroadcastOptions {
   readonly channelRights: ChannelRights;
   readonly broadcaster: Broadcaster;
   readonly metrics: GatewayMetrics;
-  readonly rate: EventRate;
-  /** Messages per second over HTTP, on average; 0: any number. */
-  readonly rateLimit: number;
+  readonly limits: Limits;
 }
 
 /** Headers of a request, "" where there is none. */
@@ -57,19 +55,20 @@ export class HttpBroadcast {
 
   /** What every answer tells of the rate; nothing without a limit. */
   rateHeaders(): readonly (readonly [name: string, value: string])[] {
-    const { rate, rateLimit } = this.#options;
-    if (rateLimit === 0) return [];
-    const rolling = Math.round(rate.perSecond());
+    const { limits } = this.#options;
+    const limit = limits.max("events");
+    if (limit === 0) return [];
+    const rolling = Math.round(limits.total("events"));
     return [
       ["x-rate-rolling", String(rolling)],
-      ["x-rate-limit", String(rateLimit)],
-      ["x-rate-limit-remaining", String(Math.max(0, rateLimit - rolling))],
+      ["x-rate-limit", String(limit)],
+      ["x-rate-limit-remaining", String(Math.max(0, limit - rolling))],
     ];
   }
 
   /** `POST /api/broadcast` */
   async batch({ credentials, body }: { credentials: HttpCredentials; body: Uint8Array }): Promise<HttpAnswer> {
-    const { broadcaster, rate, rateLimit } = this.#options;
+    const { broadcaster, limits } = this.#options;
     const admitted = await this.#admit(credentials);
     if (admitted.tag === "refused") return admitted.answer;
     const text = toText(body);
@@ -78,7 +77,8 @@ export class HttpBroadcast {
     if (request.tag === "malformed") return badJson;
     if (request.tag === "refused") return { status: 422, body: { errors: { messages: request.errors } } };
     const { messages } = request;
-    if (rateLimit !== 0 && rate.perSecond() + messages.length > rateLimit) {
+    if (limits.max("events") !== 0 && limits.total("events") + messages.length > limits.max("events")) {
+      limits.exceeded("events");
       return {
         status: 429,
         body: { message: "Too many messages to broadcast, please reduce the batch size" },
@@ -121,10 +121,12 @@ export class HttpBroadcast {
   }
 
   async #admit({ authorization, apikey }: HttpCredentials): Promise<Admitted> {
-    const { verifyToken, rate, rateLimit } = this.#options;
+    const { verifyToken, limits } = this.#options;
     // The peer looks twice and has another text for "above"; the second look sees the same, so nobody ever meets that text.
-    if (rateLimit !== 0 && rate.perSecond() >= rateLimit)
+    if (limits.isOver("events")) {
+      limits.exceeded("events");
       return { tag: "refused", answer: { status: 429, body: { message: "Too many requests" } } };
+    }
     if (verifyToken === undefined) return { tag: "admitted", claims: undefined };
     // An empty header counts as absent (protocol.md 6.1).
     const token = authorization === "" ? apikey : /^bearer\s+(.*)$/iu.exec(authorization)?.[1];
@@ -153,9 +155,9 @@ export class HttpBroadcast {
   }
 
   #send({ subtopic, isPrivate }: { subtopic: string; isPrivate: boolean }, broadcast: Broadcast): void {
-    const { metrics, broadcaster, rate } = this.#options;
+    const { metrics, broadcaster, limits } = this.#options;
     metrics.broadcastsReceived.inc({ origin: "http" });
-    rate.add(1);
+    limits.count("events");
     broadcaster.send({ topic: `${topicPrefix}${subtopic}`, isPrivate }, broadcast);
   }
 }

@@ -6,12 +6,15 @@ import { databaseOf } from "@walcast/postgres";
 import { createLogger, describeError, Health, Registry } from "@walcast/telemetry";
 import { startGateway } from "./compose.ts";
 import { readConfig } from "./config.ts";
+import { openRedisShared } from "./redis/shared.ts";
 
 const config = orExit(readConfig);
 const log = createLogger("gateway", { level: config.LOG_LEVEL, format: config.LOG_FORMAT });
 const health = new Health();
 const nats = { url: config.NATS_URL?.reveal() ?? "", source: config.SOURCE_NAME };
 try {
+  const redisUrl = config.REDIS_URL?.reveal();
+  if (redisUrl === undefined) log.warn("REDIS_URL is not set: presence and limits hold for this gateway alone");
   const gateway = await startGateway({
     config,
     host: config.HOST ?? "0.0.0.0",
@@ -28,6 +31,15 @@ try {
       health.starting("bus");
       return NatsBus.open({ ...nats, name: "walcast gateway bus", onTrouble, backoff });
     },
+    shared:
+      redisUrl === undefined
+        ? undefined
+        : openRedisShared({
+            url: redisUrl,
+            caPath: config.REDIS_SSL_CA_CERT,
+            source: config.SOURCE_NAME,
+            leaseMs: config.PRESENCE_LEASE_MS,
+          }),
     log,
     health,
     registry: new Registry(),

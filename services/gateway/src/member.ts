@@ -1,12 +1,11 @@
 import type { Broadcast, BroadcastOptions, Serializer } from "@walcast/protocol";
 import type { Broadcaster, PublishFrame } from "./broadcaster.ts";
 import type { Rights } from "./channel-rights.ts";
-import type { Listeners, Room, RoomAddress } from "./room.ts";
+import { Listening, type ListeningSocket } from "./listening.ts";
+import type { Room, RoomAddress } from "./room.ts";
 
 /** What a member needs of the socket that its channel is on. */
-export interface MemberSocket {
-  subscribe(name: string): void;
-  unsubscribe(name: string): void;
+export interface MemberSocket extends ListeningSocket {
   /** To all other sockets subscribed to the name. */
   readonly publish: PublishFrame;
 }
@@ -29,16 +28,15 @@ export type PushAnswer =
 export class Member {
   readonly #options: MemberOptions;
   readonly #room: Room;
-  readonly #listeners: Listeners | undefined;
+  readonly #listening: Listening;
   #rights: Rights;
   #hasBegun = false;
-  #isListening = false;
 
   constructor(options: MemberOptions) {
     this.#options = options;
     this.#rights = options.rights;
     this.#room = options.broadcaster.rooms.enter(options.address);
-    this.#listeners = this.#room.listeners.find(({ serializer }) => serializer === options.serializer);
+    this.#listening = new Listening(options.socket, this.#room.listeners, options.serializer);
   }
 
   get isPrivate(): boolean {
@@ -52,13 +50,13 @@ export class Member {
   /** From here on the channel gets broadcasts, when it may read them. */
   begin(): void {
     this.#hasBegun = true;
-    this.#listen(this.#rights.broadcast.read);
+    this.#listening.set(this.#rights.broadcast.read);
   }
 
   /** A new token says what the channel may do now. */
   regrant(rights: Rights): void {
     this.#rights = rights;
-    if (this.#hasBegun) this.#listen(rights.broadcast.read);
+    if (this.#hasBegun) this.#listening.set(rights.broadcast.read);
   }
 
   /**
@@ -85,28 +83,14 @@ export class Member {
     broadcaster.send(
       this.#room,
       broadcast,
-      wants.self ? undefined : { serializer, publish: socket.publish, isListening: this.#isListening },
+      wants.self ? undefined : { serializer, publish: socket.publish, isListening: this.#listening.isOn },
     );
     return wants.ack ? { status: "ok", response: {} } : undefined;
   }
 
   /** `isOpen`: the socket is still there. */
   leave({ isOpen }: { readonly isOpen: boolean }): void {
-    if (isOpen) this.#listen(false);
-    else if (this.#isListening) this.#count(false);
+    this.#listening.end({ isOpen });
     this.#options.broadcaster.rooms.leave(this.#room);
-  }
-
-  #listen(isListening: boolean): void {
-    const { socket } = this.#options;
-    if (isListening === this.#isListening || this.#listeners === undefined) return;
-    if (isListening) socket.subscribe(this.#listeners.name);
-    else socket.unsubscribe(this.#listeners.name);
-    this.#count(isListening);
-  }
-
-  #count(isListening: boolean): void {
-    if (this.#listeners !== undefined) this.#listeners.count += isListening ? 1 : -1;
-    this.#isListening = isListening;
   }
 }

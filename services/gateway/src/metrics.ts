@@ -1,4 +1,4 @@
-import { Counter, Gauge, type Registry } from "@walcast/telemetry";
+import { Counter, Gauge, Histogram, type Registry } from "@walcast/telemetry";
 
 /** Why a broadcast did not get somewhere. */
 export type DropReason =
@@ -51,6 +51,28 @@ export const createMetrics = (registry: Registry) => ({
     help: "Holes in the log that clients were told of",
     registers: [registry],
   }),
+  guarded: new Gauge({
+    name: "walcast_gateway_guarded_changes",
+    help: "Changes that wait for the database to say who may see them, counted by group",
+    registers: [registry],
+  }),
+  questions: new Histogram({
+    name: "walcast_gateway_policy_question_seconds",
+    help: "How long PostgreSQL took to say which rows somebody sees",
+    labelNames: ["outcome"],
+    buckets: [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3],
+    registers: [registry],
+  }),
+  resumes: new Counter({
+    name: "walcast_gateway_resumes_total",
+    help: "Channels that came back with a position and caught up",
+    registers: [registry],
+  }),
+  resumeGaps: new Counter({
+    name: "walcast_gateway_resume_gaps_total",
+    help: "Channels that came back with a position that the log does not hold any more",
+    registers: [registry],
+  }),
   rooms: new Gauge({
     name: "walcast_gateway_rooms",
     help: "Topics that have members here, private and public ones apart",
@@ -73,6 +95,21 @@ export const createMetrics = (registry: Registry) => ({
     labelNames: ["reason"] as const,
     registers: [registry],
   }),
+  presenceEntries: new Gauge({
+    name: "walcast_gateway_presence_entries",
+    help: "What channels of this gateway track",
+    registers: [registry],
+  }),
+  presenceDeliveries: new Counter({
+    name: "walcast_gateway_presence_deliveries_total",
+    help: "Presence diffs handed to sockets, counted by member",
+    registers: [registry],
+  }),
+  presenceMalformed: new Counter({
+    name: "walcast_gateway_presence_malformed_total",
+    help: "Messages of other gateways about presence that were none",
+    registers: [registry],
+  }),
   malformedFrames: new Counter({
     name: "walcast_gateway_malformed_frames_total",
     help: "Frames from clients that were no frames",
@@ -82,6 +119,12 @@ export const createMetrics = (registry: Registry) => ({
     name: "walcast_gateway_refusals_total",
     help: "Refused connections and joins",
     labelNames: ["reason"],
+    registers: [registry],
+  }),
+  limitsExceeded: new Counter({
+    name: "walcast_gateway_limits_exceeded_total",
+    help: "Clients that met a limit, by limit",
+    labelNames: ["limit"] as const,
     registers: [registry],
   }),
   slowConsumers: new Counter({

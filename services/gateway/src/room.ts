@@ -1,5 +1,6 @@
 import type { Bus } from "@walcast/bus";
-import { serializerV1, serializerV2, subtopicOf, type Serializer } from "@walcast/protocol";
+import { subtopicOf } from "@walcast/protocol";
+import { createListeners, type Listeners } from "./listening.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 
 /** Which room: private and public channels of one subtopic do not hear each other (protocol.md 4.4). */
@@ -9,17 +10,8 @@ export interface RoomAddress {
   readonly isPrivate: boolean;
 }
 
-/** Those in a room who speak one version of the wire format. */
-export interface Listeners {
-  readonly serializer: Serializer;
-  /** The native topic that their sockets are subscribed to. */
-  readonly name: string;
-  count: number;
-}
-
 /** All local channels that hear the same broadcasts. */
 export interface Room extends RoomAddress {
-  /** One for each serializer: a message costs as many frames, however many listen. */
   readonly listeners: readonly Listeners[];
   /** Channels that are in it, whether they may listen or not. */
   members: number;
@@ -45,7 +37,7 @@ export class Rooms {
   }
 
   find(address: RoomAddress): Room | undefined {
-    return this.#rooms.get(keyOf(address));
+    return this.#rooms.get(roomKey(address));
   }
 
   /** One more member. */
@@ -57,7 +49,7 @@ export class Rooms {
 
   leave(room: Room): void {
     if (--room.members > 0) return;
-    this.#rooms.delete(keyOf(room));
+    this.#rooms.delete(roomKey(room));
     this.#options.metrics.rooms.dec();
     room.leaveBus();
   }
@@ -68,21 +60,19 @@ export class Rooms {
     const room: Room = {
       topic,
       isPrivate,
-      listeners: [serializerV1, serializerV2].map((serializer) => ({
-        serializer,
-        name: `${name} ${serializer.vsn}`,
-        count: 0,
-      })),
+      listeners: createListeners(name),
       members: 0,
       leaveBus: bus.subscribe(broadcastAddress({ topic, isPrivate }), (bytes) => onMessage(room, bytes)),
     };
-    this.#rooms.set(keyOf(room), room);
+    this.#rooms.set(roomKey(room), room);
     this.#options.metrics.rooms.inc();
     return room;
   }
 }
 
-const keyOf = ({ topic, isPrivate }: RoomAddress): string => `${isPrivate ? "private" : "public"}:${subtopicOf(topic)}`;
+/** Names a room among the rooms of all gateways. */
+export const roomKey = ({ topic, isPrivate }: RoomAddress): string =>
+  `${isPrivate ? "private" : "public"}:${subtopicOf(topic)}`;
 
 /** Where gateways tell each other the broadcasts of a room. */
-export const broadcastAddress = (room: RoomAddress) => ({ kind: "broadcast", topic: keyOf(room) }) as const;
+export const broadcastAddress = (room: RoomAddress) => ({ kind: "broadcast", topic: roomKey(room) }) as const;

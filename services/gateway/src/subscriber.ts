@@ -1,6 +1,14 @@
 import { sleep } from "@walcast/lifecycle";
+import { formatPosition, zeroLsn, type Position } from "@walcast/model";
 import { subscribed, subscribeFailed } from "@walcast/protocol";
-import { compileFilter, FilterSyntaxError, FilterTypeError, resolveSelection, shapeOf } from "@walcast/subscriptions";
+import {
+  columnsOf,
+  compileFilter,
+  FilterSyntaxError,
+  FilterTypeError,
+  resolveSelection,
+  shapeOf,
+} from "@walcast/subscriptions";
 import { DatabaseUnavailableError } from "@walcast/postgres";
 import {
   BindingError,
@@ -11,23 +19,30 @@ import {
   type IdentifiedRequest,
 } from "./binding.ts";
 import type { Channel } from "./channel.ts";
-import type { Group, Groups } from "./group.ts";
+import type { Audience, Groups } from "./group.ts";
+import { Membership, type MemberConnection } from "./membership.ts";
 import type { PublicationCatalog, PublishedTable } from "./postgres/publication-catalog.ts";
-import type { Serializer, SystemMessage } from "@walcast/protocol";
+import type { Readers } from "./readers.ts";
+import type { Resumer } from "./resumer.ts";
+import type { Serializer } from "@walcast/protocol";
+import type { AccessCatalog } from "@walcast/row-security";
+import type { Claims } from "@walcast/authz";
 
 export interface SubscriberOptions {
   readonly groups: Groups;
   readonly catalog: PublicationCatalog;
+  readonly resumer: Resumer;
+  /** `undefined`: everybody may see everything. */
+  readonly readers?: Readers | undefined;
+  readonly access?: Pick<AccessCatalog, "access"> | undefined;
   /** Resolves when the reader's place in the log is pinned: from then on nothing that is committed is missed. */
   readonly reading: () => Promise<void>;
   readonly random?: () => number;
 }
 
 /** What the subscriber needs of the connection the channel is on. */
-export interface SubscribingConnection {
+export interface SubscribingConnection extends MemberConnection {
   readonly serializer: Serializer;
-  system(channel: Channel, message: SystemMessage): void;
-  enter(channel: Channel, group: Group): void;
 }
 
 /** Wrong parameters: told once and not tried again (protocol.md 4.7). */
@@ -37,6 +52,9 @@ class RefusedSubscription extends Error {
 
 /** A filter on a pattern of names has to fit each table; beyond so many they are not asked about. */
 const filteredTablesLimit = 1_000;
+
+/** Where a log stands that has never held anything. */
+const beginning: Position = { epoch: 1, commitLsn: zeroLsn, index: 0 };
 
 const cannotSubscribe = "Unable to subscribe to changes with given parameters.";
 
@@ -60,15 +78,15 @@ export class Subscriber {
     while (!signal.aborted) {
       try {
         const asked = requests.map(channel.dialect === "legacy" ? parseLegacyBinding : parseBinding);
-        const bindings = await this.#resolve(asked, channel.dialect);
+        const bindings = await this.#resolve(asked, channel);
         await this.#options.reading();
         if (signal.aborted) return;
-        const { serializer } = connection;
-        connection.enter(
-          channel,
-          this.#options.groups.enter({ topic, serializer, dialect: channel.dialect, bindings }),
-        );
-        connection.system(channel, subscribed(topic));
+        this.#begin(connection, channel, {
+          topic,
+          serializer: connection.serializer,
+          dialect: channel.dialect,
+          bindings,
+        });
         return;
       } catch (error) {
         if (signal.aborted) return;
@@ -81,8 +99,29 @@ export class Subscriber {
     }
   }
 
+  /** From this moment on nothing is missed: the channel is one of its group, or on its way to become so. */
+  #begin(connection: SubscribingConnection, channel: Channel, audience: Omit<Audience, "reader">): void {
+    const { groups, resumer, readers } = this.#options;
+    const { claims, topic, resumeFrom } = channel;
+    const membership = new Membership({ groups, resumer, readers, connection, channel, audience, claims });
+    channel.membership = membership;
+    // A channel that goes on from an earlier place is told before what it missed.
+    if (resumeFrom === undefined) membership.start(undefined);
+    connection.system(channel, subscribed(topic, formatPosition(resumer.recent.end ?? beginning)));
+    if (resumeFrom !== undefined) membership.start(resumeFrom);
+  }
+
+  /** A new token of a subscribed channel (protocol.md 4.9). */
+  reauthorise(connection: SubscribingConnection, channel: Channel, claims: Claims): void {
+    channel.claims = claims;
+    if (channel.membership === undefined) return; // it will begin with this token
+    channel.membership.reauthorise(claims);
+    const { resumer } = this.#options;
+    connection.system(channel, subscribed(channel.topic, formatPosition(resumer.recent.end ?? beginning)));
+  }
+
   /** All bindings or none (protocol.md 4.7). A legacy topic may name a table that is published later. */
-  async #resolve(bindings: readonly Binding[], dialect: Channel["dialect"]): Promise<Binding[]> {
+  async #resolve(bindings: readonly Binding[], { dialect, claims }: Channel): Promise<Binding[]> {
     const resolved: Binding[] = [];
     for (const binding of bindings) {
       const { schema, table, filter } = binding;
@@ -93,11 +132,46 @@ export class Subscriber {
           `${cannotSubscribe} Please check Realtime is enabled for the given connect parameters: ${describeBinding(binding)}`,
         );
       }
+      if (claims !== undefined) await this.#checkRights(binding, tables, claims.role);
       resolved.push(fit(binding, tables));
     }
     return resolved;
   }
+
+  /** Changes are judged one by one; what can be told at once is told: roles that are none, filters on what may not be read. */
+  async #checkRights(binding: Binding, tables: readonly PublishedTable[], role: string): Promise<void> {
+    for (const { oid, columns } of tables) {
+      const answer = await this.#options.access?.access({ ...relationOf(oid), columns }, role);
+      if (answer?.tag === "unknownRole") {
+        throw objection(binding, `ERROR 22023 (invalid_parameter_value) role "${role}" does not exist`);
+      }
+      if (answer?.tag !== "access") continue;
+      const { selectable } = answer.access;
+      const isHidden = (name: string): boolean =>
+        columns.some((column) => [name, rootOf(name)].includes(column.name)) &&
+        !selectable.has(name) &&
+        !selectable.has(rootOf(name));
+      const hidden = columnsOf(binding.filter).find(isHidden);
+      if (hidden !== undefined) {
+        throw objection(binding, `ERROR P0001 (raise_exception) invalid column for filter ${hidden}`);
+      }
+    }
+  }
 }
+
+/** The column that a path into JSON begins with. */
+const rootOf = (path: string): string => path.split("->")[0]?.trim() ?? "";
+
+/** As much of a relation as rights depend on. */
+const relationOf = (oid: number) => ({ oid, schema: "", table: "", replicaIdentity: "d" }) as const;
+
+/** The words around what the database objects to. */
+const objection = (binding: Binding, problem: string, cause?: unknown): RefusedSubscription =>
+  new RefusedSubscription(
+    `${cannotSubscribe} An exception happened so please check your connect parameters: ${describeBinding(binding)}. ` +
+      `Exception: ${problem}`,
+    { cause },
+  );
 
 /** The binding with its selection resolved, if it fits all of its tables. */
 function fit(binding: Binding, tables: readonly PublishedTable[]): Binding {
@@ -108,11 +182,7 @@ function fit(binding: Binding, tables: readonly PublishedTable[]): Binding {
     return { ...binding, select: resolveSelection(binding.select, table) };
   } catch (error) {
     if (!(error instanceof FilterTypeError)) throw error;
-    throw new RefusedSubscription(
-      `${cannotSubscribe} An exception happened so please check your connect parameters: ${describeBinding(binding)}. ` +
-        `Exception: ${error.message}`,
-      { cause: error },
-    );
+    throw objection(binding, error.message, error);
   }
 }
 

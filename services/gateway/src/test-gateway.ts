@@ -2,6 +2,7 @@ import { createHmac } from "node:crypto";
 import { MemoryNetwork, type Bus } from "@walcast/bus";
 import { MemoryChangeLog } from "@walcast/change-log";
 import { loadConfig } from "@walcast/config";
+import type { PresenceStore } from "@walcast/presence";
 import { createLogger, Health, Registry } from "@walcast/telemetry";
 import { freePort, waitUntil } from "@walcast/testkit";
 import { afterEach, expect } from "vitest";
@@ -25,15 +26,18 @@ export interface TestGatewayOptions {
   readonly network?: MemoryNetwork;
   readonly bus?: Bus;
   readonly channelRights?: ChannelRights;
+  /** What several gateways share; 600 ms a lease. */
+  readonly presence?: PresenceStore;
   readonly env?: Readonly<Record<string, string>>;
 }
 
+export const testLeaseMs = 600;
 export const secret = "a-secret-of-at-least-32-characters!!";
 
 export async function startTestGateway(options: TestGatewayOptions = {}): Promise<TestGateway> {
   const port = await freePort();
   const registry = new Registry();
-  const { network = new MemoryNetwork(), channelRights } = options;
+  const { network = new MemoryNetwork(), channelRights, presence } = options;
   const service = await startGateway({
     config: loadConfig(clientSettings, { PORT: String(port), SECURE_CHANNELS: "false", ...options.env }),
     host: "127.0.0.1",
@@ -42,6 +46,7 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
     openChangeLog: () => Promise.resolve(new MemoryChangeLog()),
     openBus: () => options.bus ?? network.open(),
     ...(channelRights === undefined ? {} : { channelRights }),
+    ...(presence === undefined ? {} : { shared: { presence, leaseMs: testLeaseMs, close: () => undefined } }),
     log: createLogger("a test", { level: "silent", format: "json" }),
     health: new Health(),
     registry,
@@ -74,6 +79,10 @@ export interface TestSocket {
   settled(): Promise<void>;
   /** The broadcasts it got. */
   broadcasts(): unknown[];
+  /** Closes it from this side. */
+  close(): void;
+  /** The code it was closed with. */
+  readonly closed: Promise<number>;
 }
 
 export async function openSocket({ base }: TestGateway, vsn: Vsn = "2.0.0", apikey = "x"): Promise<TestSocket> {
@@ -83,6 +92,9 @@ export async function openSocket({ base }: TestGateway, vsn: Vsn = "2.0.0", apik
   socket.addEventListener("message", (message) => {
     const data = message.data as string | ArrayBuffer;
     all.push(typeof data === "string" ? (JSON.parse(data) as unknown) : readKind4(Buffer.from(data)));
+  });
+  const closed = new Promise<number>((resolve) => {
+    socket.addEventListener("close", ({ code }) => resolve(code));
   });
   await new Promise((resolve) => socket.addEventListener("open", resolve));
   let refs = 0;
@@ -105,6 +117,8 @@ export async function openSocket({ base }: TestGateway, vsn: Vsn = "2.0.0", apik
     },
     send,
     sendRaw: (frame) => socket.send(frame),
+    close: () => socket.close(),
+    closed,
     join(topic, config = {}, more = {}) {
       send(topic, "phx_join", { config, ...more }, `r${++refs}`);
       return answer(`r${refs}`);

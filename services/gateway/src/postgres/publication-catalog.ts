@@ -5,6 +5,7 @@ import pg from "pg";
 
 /** A published table as its subscribers may know it. */
 export interface PublishedTable {
+  readonly oid: number;
   readonly schema: string;
   readonly table: string;
   /** Those that are published: publications may list columns, and pgoutput leaves generated ones out. */
@@ -37,7 +38,7 @@ const columnsQuery = `
      ORDER BY t.schemaname, t.tablename
      LIMIT $4
   )
-  SELECT p.schemaname AS schema, p.tablename AS table, a.attname AS name, t.typname AS type,
+  SELECT p.oid::int8 AS oid, p.schemaname AS schema, p.tablename AS table, a.attname AS name, t.typname AS type,
          a.atttypid::int8 AS type_oid, a.atttypmod AS type_modifier,
          coalesce(a.attnum = ANY(i.indkey::int2[]), false) AS is_primary,
          (WITH RECURSIVE base AS (
@@ -53,6 +54,7 @@ const columnsQuery = `
    ORDER BY p.schemaname, p.tablename, a.attnum`;
 
 interface ColumnRow {
+  readonly oid: string;
   readonly schema: string;
   readonly table: string;
   readonly name: string | null;
@@ -125,7 +127,7 @@ function toTables(rows: readonly ColumnRow[]): PublishedTable[] {
   for (const row of rows) {
     const { schema, table, name } = row;
     const key = JSON.stringify([schema, table]);
-    const published = byTable.get(key) ?? { schema, table, columns: [], primaryKey: [] };
+    const published = byTable.get(key) ?? { oid: Number(row.oid), schema, table, columns: [], primaryKey: [] };
     byTable.set(key, published);
     published.columns.push(...toColumn(row));
     if (row.is_primary && name !== null) published.primaryKey.push(name);

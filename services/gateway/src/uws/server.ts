@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { upgradeRefusal, type TokenVerifier } from "@walcast/authz";
 import { CloseCode, negotiateSerializer, type Serializer } from "@walcast/protocol";
 import { describeError, type Health, type Logger, type Registry } from "@walcast/telemetry";
@@ -15,9 +16,11 @@ import type { ClientConfig } from "../config.ts";
 import type { ClientSocket, Connection } from "../connection.ts";
 import { ListenError } from "../errors.ts";
 import type { HttpBroadcast } from "../http-broadcast.ts";
+import type { Limit, Limits } from "../limits.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import { addBroadcastRoutes } from "./broadcast-routes.ts";
 import { addHttpRoutes } from "./http-routes.ts";
+import { cutLimitBytes, SlowConsumers } from "./slow-consumers.ts";
 
 export interface ServerOptions {
   readonly config: ClientConfig;
@@ -26,15 +29,32 @@ export interface ServerOptions {
   readonly health: Health;
   readonly registry: Registry;
   readonly metrics: GatewayMetrics;
+  readonly limits: Limits;
   readonly log: Logger;
   readonly broadcasts: () => HttpBroadcast;
-  readonly connect: (client: { socket: ClientSocket; serializer: Serializer; token: string }) => Connection;
+  readonly connect: (client: {
+    readonly socket: ClientSocket;
+    readonly serializer: Serializer;
+    readonly token: string;
+    readonly headers: Readonly<Record<string, string>>;
+  }) => Connection;
 }
 
 interface SocketData {
   readonly serializer: Serializer;
   readonly token: string;
+  readonly named: Readonly<Record<string, string>>;
   connection?: Connection;
+  /** The library's socket is not to be touched any more. */
+  isGone: boolean;
+  isCounted: boolean;
+}
+
+/** Why an upgrade is refused. `reason` is for metrics: a text may hold what a client chose. */
+interface Refusal {
+  readonly status: string;
+  readonly text: string;
+  readonly reason: string;
 }
 
 /** Frames up to here are read, so that one beyond the configured limit can be refused with a code instead of a cut. */
@@ -42,27 +62,32 @@ const readLimitBytes = 16 * 1024 * 1024 + 1024;
 /** uSockets: do not share the port with another process. */
 const exclusivePort = 1;
 const sweepEveryMs = 5_000;
+const outboxesEveryMs = 250;
 
 /** The WebSocket server: translates between uWebSockets.js and connections, and nothing else. */
 export class Server {
   readonly #options: ServerOptions;
   readonly #app: TemplatedApp;
-  readonly #connections = new Set<Connection>();
+  readonly #connections = new Map<Connection, WebSocket<SocketData>>();
+  readonly #slowConsumers: SlowConsumers;
+  /** Sockets, also those of clients that were let go. */
+  #open = 0;
   #received: { readonly connection: Connection; readonly frame: string | Buffer }[] = [];
   #listenSocket: us_listen_socket | undefined;
-  #sweep: NodeJS.Timeout | undefined;
+  #timers: readonly NodeJS.Timeout[] = [];
   #isDraining = false;
 
   constructor(options: ServerOptions) {
     this.#options = options;
+    this.#slowConsumers = new SlowConsumers(options.config.OUTBOX_LIMIT_BYTES);
     this.#app = App();
     for (const path of ["/socket/websocket", "/realtime/v1/websocket"]) this.#addWebSocket(path);
     addBroadcastRoutes(this.#app, options);
     addHttpRoutes(this.#app, { ...options, isDraining: () => this.#isDraining });
   }
 
-  get connections(): ReadonlySet<Connection> {
-    return this.#connections;
+  get connections(): Iterable<Connection> {
+    return this.#connections.keys();
   }
 
   publish = (name: string, frame: Buffer): void => {
@@ -92,14 +117,17 @@ export class Server {
       ) => void;
       listen(host, config.PORT, exclusivePort, onListen);
     });
-    this.#sweep = setInterval(() => this.#closeIdle(), sweepEveryMs);
+    this.#timers = [
+      setInterval(() => this.#closeIdle(), sweepEveryMs),
+      setInterval(() => this.#letSlowConsumersGo(), outboxesEveryMs),
+    ];
   }
 
   /** Closes all connections, spread over `windowMs` so that they do not all return to the next gateway at once. */
   async drain(windowMs: number): Promise<void> {
     if (this.#isDraining) return;
     this.#isDraining = true;
-    const connections = [...this.#connections];
+    const connections = [...this.#connections.keys()];
     const perTick = Math.max(1, Math.ceil(connections.length / Math.max(1, windowMs / 50)));
     for (let i = 0; i < connections.length; i += perTick) {
       for (const connection of connections.slice(i, i + perTick)) connection.drain();
@@ -108,17 +136,45 @@ export class Server {
   }
 
   close(): void {
-    clearInterval(this.#sweep);
+    for (const timer of this.#timers) clearInterval(timer);
     if (this.#listenSocket !== undefined) us_listen_socket_close(this.#listenSocket);
     this.#listenSocket = undefined;
     this.#app.close();
   }
 
   #closeIdle(): void {
-    const deadline = performance.now() - this.#options.config.IDLE_TIMEOUT_MS;
-    for (const connection of this.#connections) {
-      if (connection.lastHeardMs < deadline) connection.end(CloseCode.Idle, "idle");
+    const { IDLE_TIMEOUT_MS: idleMs, NO_CHANNEL_TIMEOUT_IN_MS: noChannelMs } = this.#options.config;
+    const nowMs = performance.now();
+    for (const connection of this.#connections.keys()) {
+      const { lastHeardMs, channellessSinceMs = nowMs } = connection;
+      if (lastHeardMs < nowMs - idleMs) connection.end(CloseCode.Idle, "idle");
+      else if (noChannelMs !== 0 && channellessSinceMs <= nowMs - noChannelMs)
+        connection.end(CloseCode.Idle, "no channel for a long time");
     }
+  }
+
+  #letSlowConsumersGo(): void {
+    for (const [connection, socket] of this.#connections) {
+      if (!this.#slowConsumers.isSlow(socket)) continue;
+      this.#forget(connection, socket);
+      this.#slowConsumers.letGo(socket);
+      this.#countSlow(socket);
+    }
+    this.#slowConsumers.cutOverdue();
+  }
+
+  #countSlow(socket: WebSocket<SocketData>): void {
+    const data = socket.getUserData();
+    if (data.isCounted) return;
+    data.isCounted = true;
+    this.#options.metrics.slowConsumers.inc();
+  }
+
+  /** Its channels end; what it sent so far has been handled. */
+  #forget(connection: Connection, socket: WebSocket<SocketData>): void {
+    socket.getUserData().isGone = true;
+    this.#handleReceived();
+    if (this.#connections.delete(connection)) connection.closed();
   }
 
   #addWebSocket(path: string): void {
@@ -127,19 +183,21 @@ export class Server {
       idleTimeout: 0, // ours answers with a close code
       sendPingsAutomatically: false,
       maxPayloadLength: readLimitBytes,
-      maxBackpressure: config.OUTBOX_LIMIT_BYTES,
+      maxBackpressure: cutLimitBytes(config.OUTBOX_LIMIT_BYTES),
       closeOnBackpressureLimit: true,
       upgrade: (response, request, context) => void this.#upgrade(response, request, context),
-      open: (socket) => this.#open(socket),
+      open: (socket) => this.#opened(socket),
       message: (socket, message, isBinary) => this.#message(socket, message, isBinary),
+      drain: (socket) => this.#slowConsumers.drained(socket),
+      dropped: (socket) => this.#countSlow(socket),
       close: (socket) => {
         const { connection } = socket.getUserData();
         if (connection === undefined) return;
-        this.#connections.delete(connection);
+        this.#open--;
         metrics.connections.dec();
-        connection.closed();
+        this.#slowConsumers.closed(socket);
+        this.#forget(connection, socket);
       },
-      dropped: () => metrics.slowConsumers.inc(),
     });
   }
 
@@ -153,12 +211,15 @@ export class Server {
     const given = request.getHeader("x-api-key") || request.getQuery("apikey") || request.getQuery("token");
     const token = given === undefined || given === "" ? undefined : given;
     const serializer = negotiateSerializer(request.getQuery("vsn"));
+    const named = namedHeaders(request);
     let isAborted = false;
     response.onAborted(() => (isAborted = true));
     const refusal = serializer === undefined ? undefined : await this.#refusal(token);
+    const backoffMs = this.#options.config.CONNECT_ERROR_BACKOFF_MS;
+    if (refusal !== undefined && backoffMs > 0) await delay(backoffMs, undefined, { ref: false });
     if (isAborted) return;
     if (serializer !== undefined && refusal === undefined) {
-      const data: SocketData = { serializer, token: token ?? "" };
+      const data: SocketData = { serializer, token: token ?? "", named, isGone: false, isCounted: false };
       // Not corked: after a cork the library looks at the socket as HTTP once more, and now and then closes what is a
       // WebSocket by then.
       response.upgrade(data, headers.key, headers.protocol, headers.extensions, context);
@@ -173,11 +234,24 @@ export class Server {
     });
   }
 
-  /** Why the upgrade is refused, if it is (protocol.md 1.3). `reason` is for metrics: a text may hold what a client chose. */
-  async #refusal(token: string | undefined): Promise<{ status: string; text: string; reason: string } | undefined> {
-    const { verifyToken, log } = this.#options;
+  /** In the order of the peer's checks (protocol.md 1.3). */
+  async #refusal(token: string | undefined): Promise<Refusal | undefined> {
+    const { limits } = this.#options;
     if (this.#isDraining)
       return { status: "503 Service Unavailable", text: "Server is shutting down", reason: "draining" };
+    if (limits.isFull("connections", this.#open)) return this.#limitRefusal("connections", "503 Service Unavailable");
+    const refusal = await this.#tokenRefusal(token);
+    if (refusal !== undefined) return refusal;
+    const limit = (["users", "joins"] as const).find((one) => limits.isOver(one));
+    return limit === undefined ? undefined : this.#limitRefusal(limit, "429 Too Many Requests");
+  }
+
+  #limitRefusal(limit: Limit, status: string): Refusal {
+    return { status, text: this.#options.limits.exceeded(limit), reason: limit };
+  }
+
+  async #tokenRefusal(token: string | undefined): Promise<Refusal | undefined> {
+    const { verifyToken, log } = this.#options;
     if (verifyToken === undefined) return undefined;
     if (token === undefined) return { status: "401 Unauthorized", text: "API key is missing", reason: "tokenMissing" };
     try {
@@ -189,27 +263,38 @@ export class Server {
     }
   }
 
-  #open(socket: WebSocket<SocketData>): void {
+  #opened(socket: WebSocket<SocketData>): void {
     const data = socket.getUserData();
+    const whileOpen = (act: () => void): void => {
+      if (!data.isGone) act();
+    };
     const connection = this.#options.connect({
       serializer: data.serializer,
       token: data.token,
+      headers: data.named,
       socket: {
-        send: (frame) => void socket.send(frame),
-        subscribe: (name) => void socket.subscribe(name),
-        unsubscribe: (name) => void socket.unsubscribe(name),
-        publish: (name, frame) => void socket.publish(name, frame, typeof frame !== "string"),
-        end: (code, reason) => socket.end(code, reason),
+        send: (frame) => whileOpen(() => socket.send(frame)),
+        sendAll: (frames) => whileOpen(() => socket.cork(() => frames.forEach((frame) => socket.send(frame)))),
+        unsentBytes: () => (data.isGone ? 0 : socket.getBufferedAmount()),
+        subscribe: (name) => whileOpen(() => socket.subscribe(name)),
+        unsubscribe: (name) => whileOpen(() => socket.unsubscribe(name)),
+        // The last words of a client are heard by others, though its socket is gone.
+        publish: (name, frame) => {
+          if (data.isGone) this.publishFrame(name, frame);
+          else socket.publish(name, frame, typeof frame !== "string");
+        },
+        end: (code, reason) => whileOpen(() => socket.end(code, reason)),
       },
     });
     data.connection = connection;
-    this.#connections.add(connection);
+    this.#connections.set(connection, socket);
+    this.#open++;
     this.#options.metrics.connections.inc();
   }
 
   #message(socket: WebSocket<SocketData>, message: ArrayBuffer, isBinary: boolean): void {
-    const { connection } = socket.getUserData();
-    if (connection === undefined) return;
+    const { connection, isGone } = socket.getUserData();
+    if (connection === undefined || isGone) return;
     if (message.byteLength > this.#options.config.MAX_FRAME_BYTES) {
       return connection.end(CloseCode.TooBig, `frame above ${this.#options.config.MAX_FRAME_BYTES} bytes`);
     }
@@ -233,4 +318,15 @@ export class Server {
       else connection.receiveBinary(frame);
     }
   }
+}
+
+const noHeaders: Readonly<Record<string, string>> = {};
+
+/** The `x-*` headers, which policies may look at (protocol.md 1.2); the key is none of their business. */
+function namedHeaders(request: HttpRequest): Readonly<Record<string, string>> {
+  const named: Record<string, string> = {};
+  request.forEach((name, value) => {
+    if (name.startsWith("x-") && name !== "x-api-key") named[name] = value;
+  });
+  return Object.keys(named).length === 0 ? noHeaders : named;
 }

@@ -1,0 +1,228 @@
+import type { ChangeLog, LogEntry } from "@walcast/change-log";
+import { sleep } from "@walcast/lifecycle";
+import { comparePositions, type Position } from "@walcast/model";
+import type { Delivery } from "./delivery.ts";
+import { Groups, type Audience, type Group } from "./group.ts";
+import type { Emit } from "./fan-out.ts";
+import type { Readers, ReadersOptions } from "./readers.ts";
+import type { RecentBatches } from "./recent-batches.ts";
+
+/** A channel on its way to the present. */
+export interface Follower {
+  readonly audience: Audience;
+  /** It has had everything up to here. */
+  position: Position;
+  /** Its channel has ended. */
+  readonly signal: AbortSignal;
+  /** Sends frames in one write, where there is more than one. */
+  send(frames: readonly Buffer[]): void;
+  /** What was given to the socket and has not left this process. */
+  unsentBytes(): number;
+  /** Changes between its position and `next` are gone for good. */
+  gap(next: Position): void;
+  /** It has had everything up to this moment: from here on it is one of its group. */
+  live(): void;
+  /** It does not read. */
+  tooSlow(): void;
+  /** Its rights cannot be told. */
+  fail(reason: string): void;
+}
+
+export interface CatchUpOptions {
+  readonly followers: readonly Follower[];
+  readonly changeLog: Pick<ChangeLog, "read">;
+  readonly recent: RecentBatches;
+  readonly delivery: Delivery;
+  /** Decides for followers that have a reader. */
+  readonly readersFor: ReadersFor;
+  /** Resolves with the next batch that the gateway delivers. */
+  readonly arrival: () => Promise<void>;
+  readonly onGap: () => void;
+  /** The follower holds the others up and is taken out. */
+  readonly onSlow: (follower: Follower) => void;
+}
+
+/** Lines of their own, so that those who catch up and those who are live do not wait for each other. */
+export type ReadersFor = (options: Pick<ReadersOptions, "split" | "fail" | "signal">) => Readers | undefined;
+
+/** Frames of a change go to a socket only while less than this waits in it. */
+const unsentLimit = 4 * 1024 * 1024;
+/** How long others wait for one that reads slowly, and how long one that is alone may take. */
+const patienceMs = { together: 250, alone: 10_000 };
+/** How long a position beyond the present is waited for: a log that lost its end is written again from WAL in seconds. */
+const beyondMs = 10_000;
+
+/**
+ * One way through the log for several channels: each change is looked at once and each frame built once for all that want
+ * the same, and each follower gets those after its own position.
+ */
+export class CatchUp {
+  readonly #options: CatchUpOptions;
+  readonly #groups = new Groups();
+  readonly #members = new Map<Group, Set<Follower>>();
+  /** Where the way has come. */
+  #at: Position;
+  #readers: Readers | undefined;
+
+  constructor(options: CatchUpOptions) {
+    this.#options = options;
+    const [first, ...others] = options.followers;
+    if (first === undefined) throw new Error("nobody follows");
+    this.#at = others.reduce((at, { position }) => earlier(at, position), first.position);
+    for (const follower of options.followers) {
+      const group = this.#groups.enter(follower.audience);
+      const members = this.#members.get(group) ?? new Set();
+      this.#members.set(group, members.add(follower));
+    }
+  }
+
+  /** Those who are not live yet. */
+  get remaining(): Follower[] {
+    return [...this.#members.values()].flatMap((members) => [...members]);
+  }
+
+  /** Resolves when all are live, or have ended. Rejects when the log cannot be read. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      this.#dropEnded();
+      if (this.#members.size === 0) return;
+      if (!this.#options.recent.covers(this.#at)) await this.#readLog(signal);
+      else if (await this.#readRecent(signal)) return;
+    }
+  }
+
+  /** From the log until memory reaches as far back. */
+  async #readLog(signal: AbortSignal): Promise<void> {
+    const { changeLog, recent } = this.#options;
+    const enough = new AbortController();
+    const until = AbortSignal.any([signal, enough.signal]);
+    const reading = await changeLog.read({ from: { after: this.#at }, signal: until });
+    const entries = reading[Symbol.asyncIterator]();
+    try {
+      while (!recent.covers(this.#at) && !signal.aborted) {
+        const next = await entries.next();
+        if (next.done === true) return;
+        const entry = next.value;
+        if (entry.tag === "gap") {
+          for (const follower of this.remaining) {
+            if (comparePositions(follower.position, entry.next) < 0) this.#tellGap(follower, entry.next);
+          }
+          continue;
+        }
+        await this.#take(entry, signal);
+        if (this.#members.size === 0) return;
+      }
+    } finally {
+      enough.abort();
+      await entries.return?.();
+    }
+  }
+
+  /** From memory to the present. True when all are live. */
+  async #readRecent(signal: AbortSignal): Promise<boolean> {
+    const { recent, arrival } = this.#options;
+    const startedMs = performance.now();
+    while (!signal.aborted && recent.covers(this.#at)) {
+      const batch = recent.next(this.#at);
+      if (batch !== undefined) {
+        await this.#take({ batch, after: this.#at }, signal);
+        continue;
+      }
+      // Nothing has been awaited since the last change was looked for: this is the present.
+      this.#goLive();
+      if (this.#members.size === 0) return true;
+      await Promise.race([arrival(), sleep(1_000, signal)]);
+      this.#dropEnded();
+      if (performance.now() - startedMs > beyondMs) this.#giveUpBeyond();
+    }
+    return this.#members.size === 0;
+  }
+
+  /** Positions that the log will not reach: of another log, or of a future that was lost. */
+  #giveUpBeyond(): void {
+    const { end } = this.#options.recent;
+    if (end === undefined) return;
+    for (const follower of this.remaining) {
+      if (comparePositions(follower.position, end) <= 0) continue;
+      this.#tellGap(follower, end);
+      follower.position = end;
+    }
+    this.#at = end;
+  }
+
+  #tellGap(follower: Follower, next: Position): void {
+    follower.gap(next);
+    this.#options.onGap();
+  }
+
+  async #take(
+    { batch, after }: Pick<LogEntry & { tag: "batch" }, "batch" | "after">,
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#waitForSlow(signal);
+    const frames = new Map<Follower, Buffer[]>();
+    const emit: Emit = (group, frame, position) => {
+      for (const follower of this.#members.get(group) ?? []) {
+        if (comparePositions(follower.position, position) >= 0) continue;
+        const given = frames.get(follower);
+        if (given === undefined) frames.set(follower, [frame]);
+        else given.push(frame);
+      }
+    };
+    this.#readers ??= this.#options.readersFor({
+      split: () => [], // each follower stands alone already
+      fail: (group, reason) => this.#members.get(group)?.forEach((follower) => follower.fail(reason)),
+      signal,
+    });
+    this.#options.delivery.deliver(batch, after, { groups: this.#groups, readers: this.#readers, emit });
+    await this.#readers?.idle();
+    for (const [follower, given] of frames) if (!follower.signal.aborted) follower.send(given);
+    this.#at = later(this.#at, batch.header.last);
+    for (const follower of this.remaining) follower.position = later(follower.position, this.#at);
+    this.#dropEnded();
+    await new Promise(setImmediate); // those who are live come first
+  }
+
+  #goLive(): void {
+    const { end } = this.#options.recent;
+    for (const follower of this.remaining) {
+      if (end !== undefined && comparePositions(follower.position, end) > 0) continue;
+      this.#remove(follower);
+      follower.live();
+    }
+  }
+
+  async #waitForSlow(signal: AbortSignal): Promise<void> {
+    const isAlone = this.#options.followers.length === 1;
+    const deadline = performance.now() + (isAlone ? patienceMs.alone : patienceMs.together);
+    for (;;) {
+      const slow = this.remaining.filter(
+        (follower) => !follower.signal.aborted && follower.unsentBytes() > unsentLimit,
+      );
+      if (slow.length === 0 || signal.aborted) return;
+      if (performance.now() > deadline) {
+        for (const follower of slow) {
+          this.#remove(follower);
+          if (isAlone) follower.tooSlow();
+          else this.#options.onSlow(follower);
+        }
+        return;
+      }
+      await sleep(5, signal);
+    }
+  }
+
+  #dropEnded(): void {
+    for (const follower of this.remaining) if (follower.signal.aborted) this.#remove(follower);
+  }
+
+  #remove(follower: Follower): void {
+    for (const [group, members] of this.#members) {
+      if (members.delete(follower)) this.#groups.leave(group);
+      if (members.size === 0) this.#members.delete(group);
+    }
+  }
+}
+
+const earlier = (a: Position, b: Position): Position => (comparePositions(a, b) <= 0 ? a : b);
+const later = (a: Position, b: Position): Position => (comparePositions(a, b) >= 0 ? a : b);

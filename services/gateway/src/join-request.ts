@@ -1,0 +1,25 @@
+import type { JoinRequest } from "@walcast/protocol";
+import { identify, legacyRequest, type IdentifiedRequest } from "./binding.ts";
+
+/** The changes that a join asks for, and what its answer says of them. */
+export function requested(
+  topic: string,
+  request: JoinRequest,
+): { readonly requests: readonly IdentifiedRequest[]; readonly entries: readonly object[] } {
+  if (request.tag === "legacy") {
+    const { identified, replyEntry } = legacyRequest(topic);
+    return { requests: [identified], entries: [replyEntry] };
+  }
+  const requests = identify(request.postgresChanges);
+  // Each entry goes back as it came, plus its id: clients compare (protocol.md 4.3).
+  return { requests, entries: requests.map(({ id, request: given }) => ({ ...given, id })) };
+}
+
+/** A hole must not be hidden: what names a place that is none is not joined. */
+export const resumeRefusal = ({ resume }: JoinRequest): { limit: undefined; reason: string } | undefined =>
+  resume.tag !== "invalid"
+    ? undefined
+    : {
+        limit: undefined,
+        reason: `InvalidResumePosition: ${resume.given} is no position such as "1.0/16B3748.3"; join without it and read the rows again`,
+      };

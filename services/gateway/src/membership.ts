@@ -1,0 +1,155 @@
+import type { Claims } from "@walcast/authz";
+import { formatPosition, type Position } from "@walcast/model";
+import { CloseCode, resumed, resumeGap, type SystemMessage } from "@walcast/protocol";
+import { principalOf, type Principal } from "@walcast/row-security";
+import type { Follower } from "./catch-up.ts";
+import type { Channel } from "./channel.ts";
+import { readerAlone, readerOfRole, type Audience, type Group, type Groups, type Listener } from "./group.ts";
+import type { Readers } from "./readers.ts";
+import type { Resumer } from "./resumer.ts";
+
+/** What a membership needs of the connection its channel is on. */
+export interface MemberConnection {
+  /** What policies may look at beside the token. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  system(channel: Channel, message: SystemMessage): void;
+  /** Frames published to the name reach its socket. */
+  hear(name: string): void;
+  unhear(name: string): void;
+  /** In one write, where there is more than one. */
+  sendAll(frames: readonly Uint8Array[]): void;
+  /** What was given to the socket and has not left this process. */
+  unsentBytes(): number;
+  end(code: number, reason: string): void;
+  /** Ends the channel so that its client joins again. */
+  fail(channel: Channel, reason: string): void;
+}
+
+export interface MembershipOptions {
+  readonly groups: Groups;
+  readonly resumer: Resumer;
+  /** `undefined`: everybody may see everything. */
+  readonly readers: Readers | undefined;
+  readonly connection: MemberConnection;
+  readonly channel: Channel;
+  readonly audience: Omit<Audience, "reader">;
+}
+
+/**
+ * A channel's place among those who get changes: in a group, or on its way there from an earlier position. It begins among
+ * all who have its role, and moves to those who have its very claims when policies have to be asked for its rows.
+ */
+export class Membership implements Listener {
+  readonly #options: MembershipOptions;
+  #principal: Principal | undefined;
+  #group: Group | undefined;
+  /** While it catches up. */
+  #follower: { readonly follower: Follower; readonly stop: AbortController } | undefined;
+  #isOver = false;
+
+  constructor(options: MembershipOptions & { readonly claims: Claims | undefined }) {
+    this.#options = options;
+    this.#principal = options.readers && options.claims && principalOf(options.claims, options.connection.headers);
+  }
+
+  /** From now on, or from after the position. */
+  start(from: Position | undefined): void {
+    if (from === undefined) this.#enter();
+    else this.#follow(from);
+  }
+
+  /** Another token: what it has not been shown yet is shown by the new one's rights. */
+  reauthorise(claims: Claims): void {
+    if (this.#options.readers === undefined || this.#isOver) return;
+    const principal = principalOf(claims, this.#options.connection.headers);
+    if (principal.key === this.#principal?.key) return;
+    const reader = this.#group?.reader;
+    const undecided = reader && this.#options.readers.firstUndecided(reader);
+    const from = this.#follower?.follower.position ?? (undecided && before(undecided));
+    this.#leave();
+    this.#principal = principal;
+    this.start(from);
+  }
+
+  standAlone(): Group {
+    const group = this.#group;
+    if (group === undefined || group.reader?.isAlone !== false || this.#principal === undefined) {
+      throw new Error("not a member of a role's group");
+    }
+    this.#leave();
+    return this.#enterAs({ ...this.#options.audience, reader: readerAlone(this.#principal) });
+  }
+
+  fail(reason: string): void {
+    this.#options.connection.fail(this.#options.channel, reason);
+  }
+
+  /** The channel has ended. */
+  end(): void {
+    this.#isOver = true;
+    this.#leave();
+  }
+
+  #enter(): void {
+    const reader = this.#principal && readerOfRole(this.#principal);
+    this.#enterAs({ ...this.#options.audience, reader });
+  }
+
+  #enterAs(audience: Audience): Group {
+    const { groups, readers, connection } = this.#options;
+    const group = groups.enter(audience, this);
+    this.#group = group;
+    const hear = (): void => {
+      if (this.#group === group) connection.hear(group.name);
+    };
+    // What is still undecided for others in the group came before this one.
+    if (group.reader === undefined || readers === undefined) hear();
+    else readers.whenThrough(group.reader, hear);
+    return group;
+  }
+
+  #leave(): void {
+    this.#follower?.stop.abort();
+    this.#follower = undefined;
+    const group = this.#group;
+    if (group === undefined) return;
+    this.#group = undefined;
+    this.#options.connection.unhear(group.name);
+    this.#options.groups.leave(group, this);
+  }
+
+  #follow(from: Position): void {
+    const { connection, channel, audience, resumer } = this.#options;
+    const { topic } = channel;
+    const stop = new AbortController();
+    const follower: Follower = {
+      audience: { ...audience, reader: this.#principal && readerAlone(this.#principal) },
+      position: from,
+      signal: AbortSignal.any([channel.ended.signal, stop.signal]),
+      send: (frames) => connection.sendAll(frames),
+      unsentBytes: () => connection.unsentBytes(),
+      gap: (next) => {
+        const positions = { after: formatPosition(follower.position), current: formatPosition(next) };
+        connection.system(channel, resumeGap(topic, positions));
+      },
+      live: () => {
+        if (stop.signal.aborted) return;
+        this.#follower = undefined;
+        this.#enter();
+        connection.system(channel, resumed(topic, formatPosition(follower.position)));
+      },
+      tooSlow: () => connection.end(CloseCode.TryAgainLater, `slow reader, at ${formatPosition(follower.position)}`),
+      fail: (reason) => this.fail(reason),
+    };
+    this.#follower = { follower, stop };
+    resumer.resume(follower);
+  }
+}
+
+/** Splits a group of a role: returns the groups that its members are in now, each once. */
+export const splitGroup = (group: Group): readonly Group[] => [
+  ...new Set([...group.listeners].map((listener) => listener.standAlone())),
+];
+
+/** The place right before a change. */
+const before = ({ index, ...position }: Position): Position => ({ ...position, index: index - 1 });

@@ -1,0 +1,121 @@
+import type { ChangeLog, LoggedBatch } from "@walcast/change-log";
+import { backoff } from "@walcast/lifecycle";
+import { describeError, type Logger } from "@walcast/telemetry";
+import { CatchUp, type Follower, type ReadersFor } from "./catch-up.ts";
+import type { Delivery } from "./delivery.ts";
+import type { GatewayMetrics } from "./metrics.ts";
+import { RecentBatches } from "./recent-batches.ts";
+
+export interface ResumerOptions {
+  readonly delivery: Delivery;
+  /** Where rights are asked for. */
+  readonly readersFor?: ReadersFor;
+  readonly metrics: GatewayMetrics;
+  readonly log: Logger;
+  /** The newest changes are kept in memory up to this size. */
+  readonly recentBytes: number;
+  /** Channels that may begin to catch up, per second. */
+  readonly perSecond: number;
+}
+
+/** What came in within this time catches up together, and shares what is read and built. */
+const gatherMs = 50;
+/** Ways through the log at the same time. */
+const concurrency = 4;
+
+/**
+ * Brings channels that come back with a position to the present: from memory where it reaches that far, from the log
+ * otherwise, and then live, in order, without a gap and without a repeat. Those that come at once share the way.
+ */
+export class Resumer {
+  readonly recent: RecentBatches;
+  readonly #options: ResumerOptions;
+  #changeLog: ChangeLog | undefined;
+  #signal: AbortSignal | undefined;
+  /** In the order they came. */
+  #waiting: Follower[] = [];
+  #running = 0;
+  #startedMs = Number.NEGATIVE_INFINITY;
+  #timer: NodeJS.Timeout | undefined;
+  #arrival = Promise.withResolvers<void>();
+
+  constructor(options: ResumerOptions) {
+    this.#options = options;
+    this.recent = new RecentBatches({ limitBytes: options.recentBytes });
+  }
+
+  /** Where to read from until the signal fires. */
+  begin(changeLog: ChangeLog, signal: AbortSignal): void {
+    this.#changeLog = changeLog;
+    this.#signal = signal;
+    this.#schedule();
+  }
+
+  /** The gateway has delivered one more batch to those who are live. */
+  arrived(batch: LoggedBatch): void {
+    this.recent.add(batch);
+    this.#arrival.resolve();
+    this.#arrival = Promise.withResolvers();
+  }
+
+  /** Takes the channel on its way. `follower.live` is called in the very turn in which it has had everything so far. */
+  resume(follower: Follower): void {
+    this.#waiting.push(follower);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#timer !== undefined || this.#waiting.length === 0) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#start();
+    }, gatherMs);
+  }
+
+  #start(): void {
+    const [changeLog, signal] = [this.#changeLog, this.#signal];
+    if (changeLog === undefined || signal === undefined || signal.aborted) return; // `begin` comes back to them
+    this.#waiting = this.#waiting.filter(({ signal: ended }) => !ended.aborted);
+    const followers = this.#running < concurrency ? this.#waiting.splice(0, this.#admitted()) : [];
+    this.#schedule();
+    if (followers.length > 0) void this.#run(followers, { changeLog, signal });
+  }
+
+  /** How many may begin now: what the rate allows for the time since the last ones began, a second's worth at most. */
+  #admitted(): number {
+    const nowMs = performance.now();
+    const seconds = Math.min(1, (nowMs - this.#startedMs) / 1_000);
+    this.#startedMs = nowMs;
+    return Math.max(1, Math.floor(this.#options.perSecond * seconds));
+  }
+
+  async #run(
+    followers: readonly Follower[],
+    { changeLog, signal }: { readonly changeLog: ChangeLog; readonly signal: AbortSignal },
+  ): Promise<void> {
+    const { delivery, readersFor = () => undefined, metrics, log } = this.#options;
+    this.#running++;
+    const catchUp = new CatchUp({
+      followers,
+      changeLog,
+      recent: this.recent,
+      delivery,
+      readersFor,
+      arrival: () => this.#arrival.promise,
+      onGap: () => metrics.resumeGaps.inc(),
+      // It goes on alone, so that the others need not wait.
+      onSlow: (follower) => void this.#run([follower], { changeLog, signal }),
+    });
+    try {
+      await catchUp.run(signal);
+    } catch (error) {
+      if (!signal.aborted) log.warn(describeError(error), "catching up was interrupted and is tried again");
+      await backoff(1, signal);
+    } finally {
+      this.#running--;
+      this.#waiting.push(...catchUp.remaining);
+      metrics.resumes.inc(followers.length - catchUp.remaining.length);
+      this.#schedule();
+    }
+  }
+}
