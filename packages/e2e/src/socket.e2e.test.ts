@@ -78,7 +78,13 @@ describe("both paths and serializers", () => {
         null,
         "realtime:room",
         "system",
-        { extension: "postgres_changes", status: "ok", message: "Subscribed to PostgreSQL", channel: "room" },
+        {
+          extension: "postgres_changes",
+          status: "ok",
+          message: "Subscribed to PostgreSQL",
+          channel: "room",
+          position: expect.stringMatching(/^\d+\.[0-9A-F]+\/[0-9A-F]+\.\d+$/) as unknown, // ours: where resuming may begin
+        },
       ],
       [
         null,

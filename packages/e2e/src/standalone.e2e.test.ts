@@ -7,6 +7,7 @@ import { createDatabase, freePort, spawnService, waitUntil, type LineProcess } f
 import { SignJWT } from "jose";
 import { Client } from "pg";
 import { afterEach, expect, inject, it } from "vitest";
+import { createRole } from "./database-roles.ts";
 import { refusedUpgrade } from "./raw-socket.ts";
 import { clientVersions, connectClient, isSubscribed } from "./realtime-clients.ts";
 
@@ -111,7 +112,10 @@ it("takes its database with it, in good order or killed, and starts again on its
 it("runs on a given database, by Supabase's names, and verifies tokens when it has a secret", async () => {
   const database = await createDatabase(inject("postgresUrl"));
   cleanups.push(() => database.drop());
-  await query(database.url, "CREATE PUBLICATION mine FOR ALL TABLES; CREATE TABLE t (id int)");
+  await query(
+    database.url,
+    `CREATE PUBLICATION mine FOR ALL TABLES; CREATE TABLE t (id int PRIMARY KEY); ${createRole("anon", "t")}`,
+  );
   const { hostname, port, username, password, pathname } = new URL(database.url);
   const secret = "a-secret-of-at-least-32-characters!!";
   const { url, process: standalone } = await start({

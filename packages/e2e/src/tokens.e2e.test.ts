@@ -2,6 +2,7 @@ import { SignJWT } from "jose";
 import { waitUntil } from "@walcast/testkit";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { startCluster, type Cluster } from "./cluster.ts";
+import { createRole } from "./database-roles.ts";
 import { openRaw, refusedUpgrade } from "./raw-socket.ts";
 import { clientVersions, connectClient, isSubscribed } from "./realtime-clients.ts";
 
@@ -14,7 +15,7 @@ beforeAll(async () => {
     natsUrl: inject("natsUrl"),
     env: { SECURE_CHANNELS: "true", JWT_SECRET: secret },
   });
-  await cluster.sql.query("CREATE TABLE todos (id int PRIMARY KEY)");
+  await cluster.sql.query(`CREATE TABLE todos (id int PRIMARY KEY); ${createRole("authenticated", "todos")}`);
 });
 afterAll(() => cluster.stop());
 

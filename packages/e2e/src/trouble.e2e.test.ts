@@ -213,7 +213,7 @@ it("an environment with several mistakes is refused with all of them", async () 
     expect(said).toContain(name);
   const gateway = await started.addGateway({ SECURE_CHANNELS: "true" });
   expect((await gateway.process.exit).code).toBe(1);
-  expect(gateway.process.lines.join("\n")).toContain("JWT_SECRET is not set");
+  expect(gateway.process.lines.join("\n")).toContain("nothing to verify tokens with: set JWT_SECRET");
 });
 
 it("a port that is taken", async () => {
