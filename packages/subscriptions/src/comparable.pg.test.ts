@@ -448,7 +448,9 @@ describe("a value of a filter", () => {
       const pairs = edges.flatMap((a) => edges.map((b) => [a, b] as const));
       (await ask(type, pairs)).forEach(check);
       await fc.assert(
-        fc.asyncProperty(fc.array(fc.tuple(mangled, mangled), { minLength: 100, maxLength: 100 }), async (some) => {
+        fc.asyncProperty(fc.array(fc.tuple(mangled, mangled), { minLength: 100, maxLength: 100 }), async (all) => {
+          // PostgreSQL 14 refuses "1. second", its successors take it.
+          const some = all.filter((pair) => pair.every((text) => !/\d\.(?!\d)/u.test(text)));
           (await ask(type, some)).forEach(check);
         }),
         { numRuns: 8 },

@@ -229,7 +229,8 @@ describe.each(typed)("a column of type $type", ({ type, name = type, values }) =
     );
   });
 
-  it.skipIf(name.startsWith("_"))("is looked for in lists as PostgreSQL does", async () => {
+  if (name.startsWith("_")) return; // `in` on an array column takes lists of arrays, which nobody can spell in a filter
+  it("is looked for in lists as PostgreSQL does", async () => {
     const quoted = (text: string): string => `"${text.replaceAll(/["\\]/g, String.raw`\$&`)}"`;
     const bare = values.filter((value) => /^[\w.+: {}-]+$/.test(value) && !/[{}]/.test(value));
     const element = fc.oneof(values.map(quoted), bare, fc.constantFrom("NULL", " NULL ", "null"));

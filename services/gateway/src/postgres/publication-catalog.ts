@@ -21,8 +21,8 @@ export interface PublicationCatalog {
 }
 
 /**
- * Names are joined, not cast to regclass, which would ask for USAGE on the schema. `attnames` is there since PostgreSQL 15;
- * before it, what is published are all columns that are not generated.
+ * Names are joined, not cast to regclass, which would ask for USAGE on the schema. `attnames` is there since PostgreSQL 15.
+ * Generated columns are published since 18, where they are listed; 15 lists them and leaves them out.
  */
 const columnsQuery = `
   WITH published AS (
@@ -48,7 +48,8 @@ const columnsQuery = `
           ) SELECT typname FROM base WHERE typbasetype = 0) AS base_type
     FROM published p
     LEFT JOIN pg_attribute a ON a.attrelid = p.oid AND a.attnum > 0 AND NOT a.attisdropped
-          AND CASE WHEN p.attnames IS NULL THEN a.attgenerated = '' ELSE a.attname::text = ANY(p.attnames) END
+          AND (p.attnames IS NULL OR a.attname::text = ANY(p.attnames))
+          AND (a.attgenerated = '' OR p.attnames IS NOT NULL AND current_setting('server_version_num')::int >= 180000)
     LEFT JOIN pg_index i ON i.indrelid = p.oid AND i.indisprimary
     LEFT JOIN pg_type t ON t.oid = a.atttypid
    ORDER BY p.schemaname, p.tablename, a.attnum`;
