@@ -19,6 +19,7 @@ import type { HttpBroadcast } from "../http-broadcast.ts";
 import type { Limit, Limits } from "../limits.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import { addBroadcastRoutes } from "./broadcast-routes.ts";
+import { EventStreams } from "./event-streams.ts";
 import { addHttpRoutes } from "./http-routes.ts";
 import { cutLimitBytes, SlowConsumers } from "./slow-consumers.ts";
 
@@ -70,6 +71,7 @@ export class Server {
   readonly #app: TemplatedApp;
   readonly #connections = new Map<Connection, WebSocket<SocketData>>();
   readonly #slowConsumers: SlowConsumers;
+  readonly #eventStreams: EventStreams;
   /** Sockets, also those of clients that were let go. */
   #open = 0;
   #received: { readonly connection: Connection; readonly frame: string | Buffer }[] = [];
@@ -82,21 +84,29 @@ export class Server {
     this.#slowConsumers = new SlowConsumers(options.config.OUTBOX_LIMIT_BYTES);
     this.#app = App();
     for (const path of ["/socket/websocket", "/realtime/v1/websocket"]) this.#addWebSocket(path);
+    this.#eventStreams = new EventStreams({
+      refusal: (token) => this.#refusal(token),
+      connect: options.connect,
+      outboxLimitBytes: options.config.OUTBOX_LIMIT_BYTES,
+    });
+    this.#eventStreams.addTo(this.#app);
     addBroadcastRoutes(this.#app, options);
     addHttpRoutes(this.#app, { ...options, isDraining: () => this.#isDraining });
   }
 
   get connections(): Iterable<Connection> {
-    return this.#connections.keys();
+    return [...this.#connections.keys(), ...this.#eventStreams.connections];
   }
 
   publish = (name: string, frame: Buffer): void => {
     this.#app.publish(name, frame, false);
+    this.#eventStreams.publish(name, frame);
   };
 
   /** A string goes as text, bytes as a binary frame. */
   publishFrame = (name: string, frame: string | Uint8Array): void => {
     this.#app.publish(name, frame, typeof frame !== "string");
+    if (typeof frame === "string") this.#eventStreams.publish(name, frame);
   };
 
   /** Throws ListenError. */
@@ -139,6 +149,7 @@ export class Server {
     for (const timer of this.#timers) clearInterval(timer);
     if (this.#listenSocket !== undefined) us_listen_socket_close(this.#listenSocket);
     this.#listenSocket = undefined;
+    this.#eventStreams.close();
     this.#app.close();
   }
 
@@ -281,7 +292,10 @@ export class Server {
         // The last words of a client are heard by others, though its socket is gone.
         publish: (name, frame) => {
           if (data.isGone) this.publishFrame(name, frame);
-          else socket.publish(name, frame, typeof frame !== "string");
+          else {
+            socket.publish(name, frame, typeof frame !== "string");
+            if (typeof frame === "string") this.#eventStreams.publish(name, frame);
+          }
         },
         end: (code, reason) => whileOpen(() => socket.end(code, reason)),
       },
