@@ -86,7 +86,7 @@ it("streams changes with filters and rights, digit by digit, and goes on after t
   expect(changes(events)[1]?.data).toContain('"record":{"id":9007199254740993,"note":"a note"}');
   expect(JSON.stringify(events)).not.toContain("secret");
 
-  cluster.gateways[0]?.process.kill9();
+  await cluster.gateways[0]?.process.kill9();
   const second = await cluster.addGateway();
   await untilHealthy(second);
   await insert("3");

@@ -81,7 +81,7 @@ it("another gateway continues where the first one was killed, also for a legacy 
   await untilHealthy(second);
   const socket = await join(cluster.url, {});
   const { position } = (await systemOf(socket, "postgres_changes"))[4];
-  cluster.gateways[0]?.process.kill9();
+  await cluster.gateways[0]?.process.kill9();
   await insert(cluster, 1, 50);
   const url = `ws://127.0.0.1:${second.port}/socket`;
   const again = await join(url, { resume: { from: position } });
@@ -172,17 +172,16 @@ it("published clients with the add-on miss nothing and get nothing twice while g
   const [first] = cluster.gateways;
   const port = String(first?.port);
   const clients = clientVersions.map((version) => ({ version, ...connectResumable(version, cluster.url) }));
-  await waitUntil(() => clients.every(({ isReady }) => isReady()), {
+  await waitUntil(() => clients.every((client) => client.isReady()), {
     what: "all clients to be subscribed",
   }).catch((cause: unknown) => {
-    throw new Error(clients.map(({ version, isReady }) => `${version} ${isReady()}`).join(", "), { cause });
+    throw new Error(clients.map((client) => `${client.version} ${client.isReady()}`).join(", "), { cause });
   });
   let last = 0;
   let gateway = first;
   for (let round = 0; round < 3; round++) {
     for (let i = 0; i < 40; i++) await insert(cluster, ++last, last);
-    gateway?.process.kill9();
-    await gateway?.process.exit;
+    await gateway?.process.kill9();
     for (let i = 0; i < 40; i++) await insert(cluster, ++last, last);
     gateway = await cluster.addGateway({ PORT: port });
     await untilHealthy(gateway);

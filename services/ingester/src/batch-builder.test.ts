@@ -62,8 +62,8 @@ function batchesOf(messages: readonly Buffer[], builder = build()): NumberedBatc
 
 /** A batch as a reader of the log sees it. */
 function read(batch: Batch): string[] {
-  const { changes } = decodeBatch(encodeBatch(batch, undefined));
-  return [...changes()].map(({ relation: of, kind, position, record, oldRecord }) =>
+  const logged = decodeBatch(encodeBatch(batch, undefined));
+  return [...logged.changes()].map(({ relation: of, kind, position, record, oldRecord }) =>
     [of.parse().table, kind, formatPosition(position), record, oldRecord]
       .filter((part) => part !== undefined)
       .join(" "),

@@ -75,7 +75,9 @@ async function compare(comparison: Comparison): Promise<void> {
   const [rates, peerRates]: [Throughput[], Throughput[]] = [[], []];
   for (let i = 0; i <= rounds; i++) {
     const [one, other] = [await throughput(ours), await throughput(theirs)];
-    if (i > 0) [rates.push(one), peerRates.push(other)]; // the first ones warm up
+    if (i === 0) continue; // the first ones warm up
+    rates.push(one);
+    peerRates.push(other);
   }
   const perSecond = median(rates.map((one) => one.perSecond));
   const peerPerSecond = median(peerRates.map((one) => one.perSecond));
