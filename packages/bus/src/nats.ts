@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { headers, type Msg, type NatsConnection, type Subscription } from "@nats-io/nats-core";
+import { natsOptions } from "@walcast/change-log";
 import { connect } from "@nats-io/transport-node";
 import { BusMessageTooLargeError, BusMisfitError, BusUnavailableError } from "./errors.ts";
 import { formatPart, parsePart, partHeader, PartJoiner } from "./parts.ts";
@@ -125,7 +126,7 @@ export class NatsBus implements Bus {
   async #connect(): Promise<NatsConnection> {
     const { url, name } = this.#options;
     const nc = await connect({
-      servers: url.split(",").map((server) => server.trim()),
+      ...natsOptions(url),
       name,
       noEcho: true,
       timeout: 5_000,

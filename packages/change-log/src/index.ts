@@ -17,5 +17,6 @@ export { continuityOf, type Continuity } from "./continuity.ts";
 export { AppendRefusedError, BatchFormatError, ChangeLogMisfitError, ChangeLogUnavailableError } from "./errors.ts";
 export { MemoryChangeLog, type MemoryChangeLogOptions } from "./memory.ts";
 export { NatsChangeLog, type NatsChangeLogOptions } from "./nats.ts";
+export { natsOptions } from "./nats-options.ts";
 export type { ChangeLog, ChangeLogWriter, LogEntry, Reading, ReadOptions } from "./ports.ts";
 export { changeSubject, changeSubjects, leaderSubject, streamName } from "./subjects.ts";

@@ -1,6 +1,7 @@
 import type { NatsConnection } from "@nats-io/nats-core";
 import { connect } from "@nats-io/transport-node";
 import { ChangeLogUnavailableError } from "./errors.ts";
+import { natsOptions } from "./nats-options.ts";
 import { readNats } from "./nats-reader.ts";
 import { NatsWriter, type NatsWriterSettings } from "./nats-writer.ts";
 import type { ChangeLog, ChangeLogWriter, Reading, ReadOptions } from "./ports.ts";
@@ -32,7 +33,7 @@ export class NatsChangeLog implements ChangeLog {
   static async connect(options: NatsChangeLogOptions): Promise<NatsChangeLog> {
     try {
       const nc = await connect({
-        servers: options.url.split(",").map((server) => server.trim()),
+        ...natsOptions(options.url),
         name: options.name,
         timeout: 5_000,
         maxReconnectAttempts: -1,
