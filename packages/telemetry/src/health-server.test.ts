@@ -27,6 +27,27 @@ describe("the health server", () => {
     expect(await ill.json()).toMatchObject({ status: "failing", problems: [{ part: "log", message: "gone" }] });
   });
 
+  it("answers /livez while anything is wrong, and /readyz not while draining", async () => {
+    const health = new Health();
+    let isDraining = false;
+    const server = await startHealthServer({
+      host: "127.0.0.1",
+      port: 0,
+      health,
+      registry: new Registry(),
+      isReady: () => !isDraining,
+    });
+    started.push(server);
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const statuses = (): Promise<number[]> =>
+      Promise.all(["livez", "healthz", "readyz"].map(async (path) => (await fetch(`${url}/${path}`)).status));
+    expect(await statuses()).toEqual([200, 200, 200]);
+    isDraining = true;
+    expect(await statuses()).toEqual([200, 200, 503]);
+    health.set("log", new Error("gone"));
+    expect(await statuses()).toEqual([200, 503, 503]);
+  });
+
   it("answers /metrics with what the registry holds, and nothing else", async () => {
     const registry = new Registry();
     new Counter({ name: "test_total", help: "A test", registers: [registry] }).inc(3);

@@ -7,14 +7,23 @@ export interface HealthServerOptions {
   readonly host: string;
   readonly health: Health;
   readonly registry: Registry;
+  /** False while the service drains. */
+  readonly isReady?: () => boolean;
 }
 
-/** `/healthz` (200 or 503 with the report) and `/metrics`, for a service that has no HTTP server of its own. */
-export async function startHealthServer({ port, host, health, registry }: HealthServerOptions): Promise<Server> {
+/**
+ * `/livez` (200), `/healthz` (200 or 503 with the report), `/readyz` (likewise, and not while draining) and `/metrics`, away
+ * from clients, or for a service that has none.
+ */
+export async function startHealthServer(options: HealthServerOptions): Promise<Server> {
+  const { port, host, health, registry, isReady = () => true } = options;
   const server = createServer((request, response) => {
     const path = request.url?.split("?")[0];
-    if (path === "/healthz") {
-      response.writeHead(health.isOk ? 200 : 503, { "content-type": "application/json; charset=utf-8" });
+    if (path === "/livez") {
+      response.end("ok");
+    } else if (path === "/healthz" || path === "/readyz") {
+      const isOk = health.isOk && (path === "/healthz" || isReady());
+      response.writeHead(isOk ? 200 : 503, { "content-type": "application/json; charset=utf-8" });
       response.end(JSON.stringify(health.report()));
     } else if (path === "/metrics") {
       registry.metrics().then(

@@ -120,6 +120,10 @@ export const gatewaySettings = {
   SOURCE_NAME: text("Names the source database in the change log; the same for ingesters and gateways.", {
     default: "default",
   }),
+  METRICS_PORT: integer(
+    "Port of `/livez`, `/healthz`, `/readyz` and `/metrics` beside PORT, which need not be open to clients; 0: PORT alone.",
+    { default: 0, max: 65_535 },
+  ),
   DRAIN_MS: integer("Connections are closed over this time when the gateway stops.", { default: 20_000, unit: "ms" }),
   LOG_LEVEL: text("trace, debug, info, warn, error.", { default: "info" }),
   LOG_FORMAT: choice("How log lines look.", { of: ["json", "text"], default: "json" }),

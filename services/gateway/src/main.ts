@@ -1,7 +1,7 @@
 import { NatsBus } from "@walcast/bus";
 import { NatsChangeLog } from "@walcast/change-log";
 import { orExit } from "@walcast/config";
-import { backoff, runUntilSignal } from "@walcast/lifecycle";
+import { backoff, runUntilSignal, withHealthPort } from "@walcast/lifecycle";
 import { databaseOf } from "@walcast/postgres";
 import { createLogger, describeError, Health, Registry } from "@walcast/telemetry";
 import { startGateway } from "./compose.ts";
@@ -11,6 +11,7 @@ import { openRedisShared } from "./redis/shared.ts";
 const config = orExit(readConfig);
 const log = createLogger("gateway", { level: config.LOG_LEVEL, format: config.LOG_FORMAT });
 const health = new Health();
+const registry = new Registry();
 const nats = { url: config.NATS_URL?.reveal() ?? "", source: config.SOURCE_NAME };
 try {
   const redisUrl = config.REDIS_URL?.reveal();
@@ -42,9 +43,11 @@ try {
           }),
     log,
     health,
-    registry: new Registry(),
+    registry,
   });
-  await runUntilSignal([gateway], { log, drainMs: config.DRAIN_MS + 5_000 });
+  const healthPort = { port: config.METRICS_PORT, host: config.HOST ?? "0.0.0.0", health, registry };
+  const service = config.METRICS_PORT === 0 ? gateway : await withHealthPort(gateway, healthPort);
+  await runUntilSignal([service], { log, drainMs: config.DRAIN_MS + 5_000 });
 } catch (error) {
   log.fatal(describeError(error), "cannot start");
   process.exitCode = 1;
