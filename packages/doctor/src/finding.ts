@@ -1,0 +1,29 @@
+/** `error`: changes do not flow, or not to whom they should. `warning`: they will stop, or come late. `note`: good to know. */
+export type Severity = "error" | "warning" | "note";
+
+export interface Fix {
+  /** A statement for the source database, a setting of walcast, or something to do elsewhere. */
+  readonly kind: "sql" | "setting" | "elsewhere";
+  readonly text: string;
+  /** Nothing that works stops working by it, and it can be undone: `--fix` runs it. Only ever true for SQL. */
+  readonly isSafe: boolean;
+}
+
+/** One thing that is not as it should be. */
+export interface Finding {
+  readonly severity: Severity;
+  /** Stable, for scripts. */
+  readonly code: string;
+  /** The table, slot, server or setting that it is about. */
+  readonly subject: string;
+  readonly reason: string;
+  readonly fix: Fix;
+}
+
+export const sql = (text: string, { isSafe = false }: { readonly isSafe?: boolean } = {}): Fix => ({
+  kind: "sql",
+  text,
+  isSafe,
+});
+export const setting = (text: string): Fix => ({ kind: "setting", text, isSafe: false });
+export const elsewhere = (text: string): Fix => ({ kind: "elsewhere", text, isSafe: false });

@@ -1,0 +1,127 @@
+import { connectClient, endClient, type Database } from "@walcast/postgres";
+import { describeError } from "@walcast/telemetry";
+import type { Client } from "pg";
+import type { PostgresFacts, PublicationFacts, SlotFacts, TableFacts, Unreachable } from "./facts.ts";
+
+export interface PostgresQuestions {
+  readonly database: Database;
+  readonly slot: string;
+  readonly publications: readonly string[];
+  readonly now: () => number;
+}
+
+/** Asks PostgreSQL everything that the checks need. Nothing is changed. */
+export async function collectPostgres(questions: PostgresQuestions): Promise<PostgresFacts | Unreachable> {
+  let client: Client;
+  try {
+    client = await connectClient(questions.database, { applicationName: "walcast doctor" });
+  } catch (error) {
+    const { message, cause } = describeError(error);
+    return { unreachable: cause === undefined ? message : `${message}: ${cause}` };
+  }
+  try {
+    return {
+      ...(await askServer(client)),
+      clockSkewMs: await askClock(client, questions.now),
+      slot: await askSlot(client, questions.slot),
+      publications: await askPublications(client, questions.publications),
+      tables: await askTables(client, questions.publications),
+      clientRoles: await askRoles(client),
+    };
+  } finally {
+    await endClient(client);
+  }
+}
+
+const serverQuery = `
+  SELECT current_setting('server_version_num')::int / 10000 AS "version",
+         current_user::text AS "role",
+         (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user)
+           OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication' AND pg_has_role(oid, 'MEMBER')) AS "mayReplicate",
+         pg_is_in_recovery() AS "isInRecovery",
+         current_setting('wal_level') AS "walLevel",
+         current_setting('max_replication_slots')::int AS "maxSlots",
+         (SELECT count(*)::int FROM pg_replication_slots) AS "usedSlots",
+         current_setting('max_wal_senders')::int AS "maxSenders",
+         (SELECT count(*)::int FROM pg_stat_replication) AS "usedSenders",
+         (SELECT nullif(setting, '-1')::float8 * 1048576 FROM pg_settings WHERE name = 'max_slot_wal_keep_size')
+           AS "slotKeepBytes",
+         current_setting('synchronous_commit') = 'off' AS "isCommitAsync",
+         (SELECT setting::int FROM pg_settings WHERE name = 'wal_sender_timeout') AS "senderTimeoutMs",
+         coalesce((SELECT max(extract(epoch FROM now() - xact_start)) * 1000 FROM pg_stat_activity
+                    WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()), 0)::float8 AS "oldestTransactionMs"`;
+
+type ServerFacts = Omit<PostgresFacts, "clockSkewMs" | "slot" | "publications" | "tables" | "clientRoles">;
+
+async function askServer(client: Client): Promise<ServerFacts> {
+  type Row = Omit<ServerFacts, "slotKeepBytes"> & { readonly slotKeepBytes: number | null };
+  const { rows } = await client.query<Row>(serverQuery);
+  const [row] = rows;
+  if (row === undefined) throw new Error("PostgreSQL answered with no row");
+  return { ...row, slotKeepBytes: row.slotKeepBytes ?? undefined };
+}
+
+/** As NTP: the answer is from half way between asking and hearing it. */
+async function askClock(client: Client, now: () => number): Promise<number> {
+  const askedAt = now();
+  const { rows } = await client.query<{ at: number }>(
+    "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS at",
+  );
+  return (rows[0]?.at ?? askedAt) - (askedAt + now()) / 2;
+}
+
+async function askSlot(client: Client, name: string): Promise<SlotFacts | undefined> {
+  const { rows } = await client.query<Omit<SlotFacts, "plugin"> & { readonly plugin: string | null }>(
+    `SELECT slot_type AS "type", plugin, coalesce(database = current_database(), false) AS "isHere", active AS "isActive",
+            coalesce(wal_status, 'lost') AS "walStatus",
+            coalesce((CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END)
+              - confirmed_flush_lsn, 0)::float8 AS "lagBytes"
+       FROM pg_replication_slots WHERE slot_name = $1`,
+    [name],
+  );
+  const [row] = rows;
+  return row === undefined ? undefined : { ...row, plugin: row.plugin ?? undefined };
+}
+
+async function askPublications(client: Client, names: readonly string[]): Promise<readonly PublicationFacts[]> {
+  const { rows } = await client.query<PublicationFacts>(
+    `SELECT pubname AS "name", pubviaroot AS "isViaRoot",
+            array_remove(ARRAY[CASE WHEN NOT pubinsert THEN 'insert' END, CASE WHEN NOT pubupdate THEN 'update' END,
+              CASE WHEN NOT pubdelete THEN 'delete' END, CASE WHEN NOT pubtruncate THEN 'truncate' END], NULL) AS "leftOut"
+       FROM pg_publication WHERE pubname = ANY($1::text[])`,
+    [names],
+  );
+  return rows;
+}
+
+/** Schema realtime is walcast's own, and Supabase's. */
+async function askTables(client: Client, publications: readonly string[]): Promise<readonly TableFacts[]> {
+  const { rows } = await client.query<TableFacts>(
+    `SELECT c.oid::regclass::text AS "name",
+            CASE c.relreplident WHEN 'd' THEN 'default' WHEN 'n' THEN 'nothing' WHEN 'f' THEN 'full' ELSE 'index' END
+              AS "identity",
+            EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) AS "hasPrimaryKey",
+            c.relispartition AS "isPartition",
+            c.relrowsecurity AS "isRowSecured",
+            (SELECT count(*)::int FROM pg_policy p WHERE p.polrelid = c.oid AND p.polcmd IN ('r', '*')) AS "policies",
+            ARRAY(SELECT r.rolname::text FROM pg_roles r
+                   WHERE r.rolname IN ('anon', 'authenticated', 'service_role')
+                     AND has_schema_privilege(r.oid, n.oid, 'USAGE')
+                     AND has_any_column_privilege(r.oid, c.oid, 'SELECT') ORDER BY 1) AS "readers"
+       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      WHERE (n.nspname, c.relname) IN
+              (SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = ANY($1::text[]))
+        AND n.nspname <> 'realtime'
+      ORDER BY 1`,
+    [publications],
+  );
+  return rows;
+}
+
+async function askRoles(client: Client): Promise<PostgresFacts["clientRoles"]> {
+  const { rows } = await client.query<{ name: string; isOurs: boolean }>(
+    `SELECT rolname::text AS "name", pg_has_role(oid, 'MEMBER') AS "isOurs" FROM pg_roles
+      WHERE rolname IN ('anon', 'authenticated', 'service_role') ORDER BY 1`,
+  );
+  return rows;
+}
