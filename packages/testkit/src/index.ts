@@ -1,4 +1,5 @@
 export { createDatabase, type TestDatabase } from "./database.ts";
+export { containerLog, docker, DockerError, getInside, isHealthy, lines } from "./docker.ts";
 export { MissingServerError, ProcessFailedError, WaitTimeoutError } from "./errors.ts";
 export { findServerBinary, type ServerBinary } from "./server-binaries.ts";
 export { freePort } from "./free-port.ts";

@@ -1,5 +1,4 @@
-import { freePort, waitUntil } from "@walcast/testkit";
-import { docker, isHealthy, lines } from "./docker.ts";
+import { docker, freePort, isHealthy, lines, waitUntil } from "@walcast/testkit";
 
 interface PublishedPort {
   readonly host_ip?: string;
@@ -37,7 +36,7 @@ export class DockerCluster {
 
   /** The ports that docker-compose.yml publishes when nothing is set. */
   static async defaultPorts(): Promise<PublishedPort[]> {
-    const args = ["compose", "--env-file", "/dev/null", "--profile", "example", "config", "--format", "json"];
+    const args = ["compose", "--env-file", "/dev/null", "--profile", "*", "config", "--format", "json"];
     const { services } = JSON.parse(await docker(args, cleanEnvironment())) as {
       services: Record<string, { ports?: PublishedPort[] }>;
     };
@@ -50,7 +49,7 @@ export class DockerCluster {
   }
 
   async down(): Promise<void> {
-    await this.#compose(["--profile", "example", "down", "--volumes", "--remove-orphans", "--rmi", "local"]);
+    await this.#compose(["--profile", "*", "down", "--volumes", "--remove-orphans", "--rmi", "local"]);
   }
 
   /** Containers, volumes and networks that carry the project's name. */
@@ -90,7 +89,14 @@ export class DockerCluster {
 /** Without what a developer may have set for a cluster of his own. */
 function cleanEnvironment(): NodeJS.ProcessEnv {
   const settings = ["BIND_ADDRESS", "BOARD_PORT", "JWT_SECRET", "POSTGRES_PASSWORD", "POSTGRES_PORT"];
-  const others = ["REALTIME_APIKEY", "SECURE_CHANNELS", "WALCAST_PORT"];
+  const others = [
+    "GRAFANA_PASSWORD",
+    "GRAFANA_PORT",
+    "PROMETHEUS_PORT",
+    "REALTIME_APIKEY",
+    "SECURE_CHANNELS",
+    "WALCAST_PORT",
+  ];
   const isOurs = (name: string): boolean => [...settings, ...others].includes(name) || name.startsWith("COMPOSE_");
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !isOurs(name)));
 }

@@ -4,7 +4,7 @@ import { promisify } from "node:util";
 
 const execute = promisify(execFile);
 
-export const repository = fileURLToPath(new URL("../../../..", import.meta.url));
+const repository = fileURLToPath(new URL("../../..", import.meta.url));
 
 /** A `docker` command failed. The message ends with what it printed last. */
 export class DockerError extends Error {
@@ -26,6 +26,13 @@ export async function docker(args: readonly string[], env: NodeJS.ProcessEnv = p
   }
 }
 
+/** Everything a container has printed, also where errors go. */
+export async function containerLog(container: string): Promise<string> {
+  const { stdout, stderr } = await execute("docker", ["logs", container], { maxBuffer: 64 * 1024 * 1024 });
+  return `${stdout}${stderr}`.trim();
+}
+
+/** The lines of a command's output. */
 export const lines = (text: string): string[] => text.split("\n").filter((line) => line !== "");
 
 /** What a server inside of a container answers to a GET from inside of it; our images have Node.js and no curl. */
@@ -34,6 +41,7 @@ export function getInside(container: string, url: string): Promise<string> {
   return docker(["exec", container, "node", "-e", script, url]);
 }
 
+/** What its HEALTHCHECK found last. */
 export async function isHealthy(container: string): Promise<boolean> {
   return (await docker(["inspect", "--format", "{{.State.Health.Status}}", container])) === "healthy";
 }

@@ -1,0 +1,40 @@
+import type { AppliedFix, Finding, Severity } from "@walcast/doctor";
+
+export interface Report {
+  readonly findings: readonly Finding[];
+  readonly fixed: readonly AppliedFix[];
+  /** Which servers were asked. */
+  readonly looked: Readonly<Record<"postgres" | "nats" | "redis", boolean>>;
+}
+
+const serverNames = { postgres: "PostgreSQL", nats: "NATS", redis: "Redis" } as const;
+const fixLabels = { sql: "SQL", setting: "set", elsewhere: "do" } as const;
+
+/** The report for people: each finding with its reason and what to do, then how many there are. */
+export function formatReport({ findings, fixed, looked }: Report): string {
+  const lines: string[] = [];
+  for (const { statement, problem } of fixed)
+    lines.push(problem === undefined ? `fixed    ${statement}` : `refused  ${statement}: ${problem}`);
+  for (const { severity, code, subject, reason, fix } of findings) {
+    lines.push(`${severity.padEnd(8)} ${code}  ${subject}: ${reason}`);
+    lines.push(`         ${fixLabels[fix.kind]}: ${fix.text}${fix.isSafe ? "  (--fix does it)" : ""}`);
+  }
+  const names = Object.entries(serverNames) as [keyof typeof serverNames, string][];
+  const asked = names.filter(([server]) => looked[server]).map(([, name]) => name);
+  const unasked = names.filter(([server]) => !looked[server]).map(([, name]) => name);
+  lines.push(
+    `looked at ${asked.join(", ")}${unasked.length === 0 ? "" : `; not at ${unasked.join(", ")}, which no setting names`}`,
+  );
+  lines.push(countFindings(findings));
+  return lines.join("\n");
+}
+
+function countFindings(findings: readonly Finding[]): string {
+  if (findings.length === 0) return "everything is well";
+  const severities: readonly Severity[] = ["error", "warning", "note"];
+  const counts = severities.map((severity) => {
+    const count = findings.filter((finding) => finding.severity === severity).length;
+    return count === 0 ? "" : `${count} ${severity}${count === 1 ? "" : "s"}`;
+  });
+  return counts.filter(Boolean).join(", ");
+}
