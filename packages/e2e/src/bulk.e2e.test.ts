@@ -28,7 +28,7 @@ it("rows far above NATS's message limit arrive whole: 1, 8 and 64 MiB", async ()
   const cluster = await startCluster({
     postgresUrl: inject("postgresUrl"),
     natsUrl: inject("natsUrl"),
-    env: { OUTBOX_LIMIT_BYTES: String(256 * 2 ** 20) },
+    env: { OUTBOX_LIMIT_BYTES: String(256 * 2 ** 20), MAX_RECORD_BYTES: "0" },
   });
   await cluster.sql.query("CREATE TABLE big (id int PRIMARY KEY, body text)");
   const client = connectClient("2.119.0", cluster.url);

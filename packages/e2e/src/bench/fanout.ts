@@ -1,9 +1,10 @@
 import { connect } from "node:net";
 import { fileURLToPath } from "node:url";
-import { NatsChangeLog, transactionLine, type Batch, type ChangeLogWriter } from "@walcast/change-log";
+import type { ChangeLogWriter } from "@walcast/change-log";
 import { freePort, spawnService, startNats, startPostgres, waitUntil } from "@walcast/testkit";
 import { startCluster, untilHealthy, type Cluster, type RunningService } from "../cluster.ts";
 import { LightClient, openMany, type Tally } from "./light-client.ts";
+import { createItems, makeBatch, note, openWriter } from "./item-log.ts";
 import { encodeOrder } from "./peers/orders.ts";
 import { cpuMicrosOf } from "./process-cost.ts";
 import { median, percentile } from "./statistics.ts";
@@ -18,7 +19,6 @@ const latencyMs = 5_000;
 /** One client in this many looks at its frames, for latency. */
 const sampleEvery = 50;
 const sizes = [1_000, 5_000] as const;
-const rowBytes = 300;
 export const peers = ["uws", "ws", "socket.io"] as const;
 export type Peer = (typeof peers)[number];
 
@@ -111,7 +111,7 @@ const joinFrame = (config: object): string =>
 /** The gateway fans out rows that the log brings. */
 async function changeLoad({ cluster, gateway, writer, size }: Comparison): Promise<Load> {
   const { port } = gateway;
-  await cluster.sql.query("CREATE TABLE items (id bigint PRIMARY KEY, t text, note text)");
+  await cluster.sql.query(createItems);
   const tally: Tally = { frames: 0, closed: 0 };
   const bindings = [{ event: "*", schema: "public", table: "items" }];
   const clients = await openMany(size, async () => {
@@ -123,48 +123,11 @@ async function changeLoad({ cluster, gateway, writer, size }: Comparison): Promi
   });
   let turns = 0;
   const turn = (stamp: string): void => {
-    writer.append(makeBatch(++turns, stamp)).catch((error: unknown) => {
+    writer.append(makeBatch(++turns, { stamp, changes: perTurn })).catch((error: unknown) => {
       throw error;
     });
   };
   return { clients, tally, pid: gateway.process.pid, turn };
-}
-
-async function openWriter(url: string, source: string): Promise<ChangeLogWriter> {
-  const changeLog = await NatsChangeLog.connect({
-    url,
-    name: "bench",
-    source,
-    backoff: () => Promise.resolve(),
-    writing: {
-      retentionMs: 3_600_000,
-      retentionBytes: 256 * 2 ** 20,
-      replicas: 1,
-      batchBytes: 262_144,
-      syncIntervalMs: 0,
-      ackTimeoutMs: 5_000,
-    },
-  });
-  return await changeLog.openWriter();
-}
-
-const column = (name: string, type: string, isKey = false) => ({ name, type, typeOid: 25, typeModifier: -1, isKey });
-const items: Batch["relation"] = {
-  oid: 16_385,
-  schema: "public",
-  table: "items",
-  replicaIdentity: "d",
-  columns: [column("id", "int8", true), column("t", "text"), column("note", "text")],
-};
-const note = "n".repeat(rowBytes - 60);
-
-function makeBatch(turn: number, stamp: string): Batch {
-  const commitLsn = (BigInt(turn) * 8n) as Batch["first"]["commitLsn"];
-  const commit = { commitLsnText: `0/${(turn * 8).toString(16)}`, committedAtMicros: 1, xid: turn, index: 0 };
-  let lines = transactionLine(commit);
-  for (let i = 0; i < perTurn; i++) lines += `I\t{"id":${turn * perTurn + i},"t":"${stamp}","note":"${note}"}\n`;
-  const at = (index: number) => ({ epoch: 1, commitLsn, index });
-  return { relation: items, first: at(0), last: at(perTurn - 1), lines: Buffer.from(lines) };
 }
 
 /** One more client sends broadcasts, which the gateway fans out. */
