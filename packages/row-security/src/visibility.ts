@@ -1,3 +1,4 @@
+import { sleep } from "@walcast/lifecycle";
 import type { Relation } from "@walcast/model";
 import { escapeIdentifier } from "pg";
 import type { AccessCatalog } from "./access-catalog.ts";
@@ -6,6 +7,7 @@ import { Coalescing, type StartAnswer } from "./coalescing.ts";
 import { AccessDeniedError, explainQuestion, RoleUnknownError, TableChangedError } from "./errors.ts";
 import type { Principal } from "./principal.ts";
 import type { QuestionPool } from "./question-pool.ts";
+import { seesAll } from "./snapshot.ts";
 import type { TableAccess, TableFacts } from "./table-access.ts";
 
 export interface VisibilityRequest {
@@ -16,6 +18,11 @@ export interface VisibilityRequest {
    * RecordReader's `project` cuts out of a record. A key may come twice.
    */
   readonly keys: readonly string[];
+  /**
+   * The transactions of the changes, as the log has them. A transaction reaches the log before others see what it did, by
+   * moments, or by as long as a synchronous standby takes: an answer from before that would be about the former row.
+   */
+  readonly xids?: ReadonlySet<number>;
 }
 
 export interface VisibilityOptions {
@@ -43,22 +50,26 @@ export class Visibility {
 
   /** For each key whether its row is visible. Throws RowSecurityError, and the signal's reason. */
   async visible(
-    { relation, principal, keys }: VisibilityRequest,
+    { relation, principal, keys, xids = noXids }: VisibilityRequest,
     { signal }: { readonly signal?: AbortSignal } = {},
   ): Promise<readonly boolean[]> {
     if (keys.length === 0) return [];
     const access = await this.#access(relation, principal);
     if (access.rows === "all") return keys.map(() => true);
-    const key = JSON.stringify([relation.oid, principal.key, keys]);
+    const key = JSON.stringify([relation.oid, principal.key, keys, [...xids]]);
     try {
-      return await this.#asking.run(key, (parts) => this.#ask(access, { principal, keys, ...parts }), signal);
+      return await this.#asking.run(
+        key,
+        (parts) => this.#askInTime(access, { principal, keys, xids, ...parts }),
+        signal,
+      );
     } catch (error) {
       // The catalog is looked at in intervals: what it said may be over.
       if (!(error instanceof TableChangedError)) throw error;
       await this.#options.catalog.refresh(relation.oid, principal.role);
       const now = await this.#access(relation, principal);
       if (now.rows === "all") return keys.map(() => true);
-      return await this.#asking.run(key, (parts) => this.#ask(now, { principal, keys, ...parts }), signal);
+      return await this.#asking.run(key, (parts) => this.#askInTime(now, { principal, keys, xids, ...parts }), signal);
     }
   }
 
@@ -69,14 +80,33 @@ export class Visibility {
     return answer.access;
   }
 
+  /** Asks again until the answer is from after the transactions. */
+  async #askInTime(
+    access: TableAccess,
+    { xids, ...asked }: Asked & { readonly xids: ReadonlySet<number> },
+  ): Promise<readonly boolean[]> {
+    const startedMs = performance.now();
+    for (let waitMs = 1; ; waitMs = Math.min(2 * waitMs, longestWaitMs)) {
+      const { visible, snapshot } = await this.#ask(access, asked);
+      if (snapshot === undefined || seesAll(snapshot, xids)) return visible;
+      // Transactions that were lost with their server never come; nor do rows that nobody can be sure of.
+      if (performance.now() - startedMs > patienceMs) return asked.keys.map(() => false);
+      await sleep(waitMs, asked.signal);
+      asked.signal.throwIfAborted();
+    }
+  }
+
+  /** `snapshot` is of the look at the rows; `undefined` when there was none. */
   async #ask(
     { facts, selectable }: TableAccess,
-    { principal, keys, signal, seal }: Pick<VisibilityRequest, "principal" | "keys"> & Starting,
-  ): Promise<readonly boolean[]> {
+    { principal, keys, signal, seal }: Asked,
+  ): Promise<{ readonly visible: readonly boolean[]; readonly snapshot?: string }> {
     const { pool, onQuestion } = this.#options;
     const table = `${facts.schema}.${facts.table}`;
     const { primaryKey } = facts;
-    if (primaryKey.length === 0 || primaryKey.some(({ wire }) => wire === "none")) return keys.map(() => false);
+    if (primaryKey.length === 0 || primaryKey.some(({ wire }) => wire === "none")) {
+      return { visible: keys.map(() => false) };
+    }
     if (!primaryKey.every(({ name }) => selectable.has(name))) {
       throw new AccessDeniedError({
         cause: new Error(`the primary key of ${table} is not granted to ${principal.role}`),
@@ -101,8 +131,9 @@ export class Visibility {
         { signal },
       );
       failed = false;
-      const visible = new Set((rows[0]?.["visible"] as readonly number[] | undefined)?.map((n) => distinct[n - 1]));
-      return keys.map((key) => visible.has(key));
+      const [row] = rows;
+      const visible = new Set((row?.["visible"] as readonly number[] | undefined)?.map((n) => distinct[n - 1]));
+      return { visible: keys.map((key) => visible.has(key)), snapshot: String(row?.["snapshot"]) };
     } finally {
       onQuestion?.({ keys: distinct.length, seconds: (performance.now() - started) / 1000, failed });
     }
@@ -110,6 +141,13 @@ export class Visibility {
 }
 
 type Starting = Parameters<StartAnswer<unknown>>[0];
+type Asked = Pick<VisibilityRequest, "principal" | "keys"> & Starting;
+
+const noXids: ReadonlySet<number> = new Set();
+/** Between two looks at rows whose transaction cannot be seen yet. */
+const longestWaitMs = 100;
+/** A transaction that cannot be seen by then is taken for lost. */
+const patienceMs = 60_000;
 
 const questions = new WeakMap<TableFacts, string>();
 
@@ -138,7 +176,8 @@ function buildQuestion({ schema, table, isPartitioned, primaryKey }: TableFacts)
   // Rows of tables that inherit are changes of those tables.
   const from = `${isPartitioned ? "" : "ONLY "}${escapeIdentifier(schema)}.${escapeIdentifier(table)}`;
   return `
-    SELECT coalesce(array_agg(k.n::pg_catalog.int4), '{}') AS visible
+    SELECT coalesce(array_agg(k.n::pg_catalog.int4), '{}') AS visible,
+           pg_catalog.pg_current_snapshot()::pg_catalog.text AS snapshot
       FROM ROWS FROM (pg_catalog.json_to_recordset($1::pg_catalog.json) AS (${columns.join(", ")}))
            WITH ORDINALITY AS k(${aliases.join(", ")}, n)
       JOIN ${from} AS t ON ${conditions.join(" AND ")}
