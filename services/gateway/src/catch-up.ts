@@ -49,6 +49,8 @@ export type ReadersFor = (options: Pick<ReadersOptions, "split" | "fail" | "sign
 const unsentLimit = 4 * 1024 * 1024;
 /** How long others wait for one that reads slowly, and how long one that is alone may take. */
 const patienceMs = { together: 250, alone: 10_000 };
+/** So many readers at most leave the others for being slow to decide about. */
+const few = 16;
 /** How long a position beyond the present is waited for: a log that lost its end is written again from WAL in seconds. */
 const beyondMs = 10_000;
 
@@ -170,17 +172,43 @@ export class CatchUp {
       }
     };
     this.#readers ??= this.#options.readersFor({
-      split: () => [], // each follower stands alone already
+      split: () => new Map(), // each follower stands alone already
       fail: (group, reason) => this.#members.get(group)?.forEach((follower) => follower.fail(reason)),
       signal,
     });
     this.#options.delivery.deliver(batch, after, { groups: this.#groups, readers: this.#readers, emit });
-    await this.#readers?.idle();
-    for (const [follower, given] of frames) if (!follower.signal.aborted) follower.send(given);
+    await this.#decided(signal);
+    const remaining = new Set(this.remaining);
+    for (const [follower, given] of frames) {
+      if (remaining.has(follower) && !follower.signal.aborted) follower.send(given);
+    }
     this.#at = later(this.#at, batch.header.last);
     for (const follower of this.remaining) follower.position = later(follower.position, this.#at);
     this.#dropEnded();
     await new Promise(setImmediate); // those who are live come first
+  }
+
+  /** A few whose policies take long do not hold the others up: they go on alone, from where they are. */
+  async #decided(signal: AbortSignal): Promise<void> {
+    const readers = this.#readers;
+    if (readers === undefined) return;
+    while (!signal.aborted) {
+      const { waiting } = readers;
+      if (waiting.size === 0) return;
+      const isSettled = new AbortController();
+      const patience = sleep(patienceMs.together, AbortSignal.any([signal, isSettled.signal]));
+      await Promise.race([readers.idle(), patience]);
+      isSettled.abort();
+      // Where one more was decided meanwhile it goes on; where very many wait it is the database that is slow.
+      if (readers.waiting.size < waiting.size || waiting.size > few) continue;
+      const slow = this.remaining.filter(({ audience: { reader } }) => reader && waiting.has(reader.key));
+      if (slow.length === this.remaining.length) continue;
+      for (const key of waiting) readers.abandon(key);
+      for (const follower of slow) {
+        this.#remove(follower);
+        this.#options.onSlow(follower);
+      }
+    }
   }
 
   #goLive(): void {

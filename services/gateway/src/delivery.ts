@@ -3,9 +3,10 @@ import type { Position, Relation } from "@walcast/model";
 import type { ChangeDataOptions } from "./change-data.ts";
 import { bringsBroadcasts, broadcastOf } from "./database-broadcasts.ts";
 import { FanOut, type Emit } from "./fan-out.ts";
-import type { Groups } from "./group.ts";
+import type { Group, Groups, View } from "./group.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { Readers } from "./readers.ts";
+import type { GuardedChange } from "./ruling.ts";
 
 /** A relation with what is kept for as long as it stays the same. */
 interface KnownRelation {
@@ -63,11 +64,7 @@ export class Delivery {
       if (!index.concerns(relation)) continue;
       const matches = index.match(relation, change);
       if (matches.size === 0) continue;
-      for (const [view, ids] of matches) {
-        if (view.group.reader === undefined) continue;
-        matches.delete(view);
-        readers?.take({ change, view, ids, relation, fanOut, emit });
-      }
+      for (const guarded of takeGuarded(matches)) readers?.take({ ...guarded, change, relation, fanOut, emit });
       fanOut.change(change, matches, emit);
       this.#options.metrics.frames.inc(matches.size);
     }
@@ -92,4 +89,22 @@ export class Delivery {
     known.logged = logged;
     return known;
   }
+}
+
+/**
+ * Takes out the views of groups that have a reader, by group. Those who stand alone come first: when a group of a role falls
+ * apart at this change its members come over behind them (readers.ts).
+ */
+function takeGuarded(matches: Map<View, number[]>): readonly Pick<GuardedChange, "group" | "wants">[] {
+  const byGroup = new Map<Group, (readonly [View, readonly number[]])[]>();
+  for (const [view, ids] of matches) {
+    if (view.group.reader === undefined) continue;
+    matches.delete(view);
+    const wants = byGroup.get(view.group) ?? [];
+    byGroup.set(view.group, wants);
+    wants.push([view, ids]);
+  }
+  const guarded = [...byGroup].map(([group, wants]) => ({ group, wants }));
+  const isAlone = ({ group }: { readonly group: Group }): boolean => group.reader?.isAlone === true;
+  return [...guarded.filter(isAlone), ...guarded.filter((one) => !isAlone(one))];
 }

@@ -60,7 +60,6 @@ const legacy = (serializer = serializerV1): Group =>
 const viewOf = (group: Group, select?: readonly string[]): View => ({
   group,
   select,
-  filtered: [],
   dataKey: JSON.stringify([group.dialect, select]),
 });
 

@@ -1,4 +1,5 @@
 import type { ChangeKind } from "@walcast/change-log";
+import type { Position } from "@walcast/model";
 import type { Serializer } from "@walcast/protocol";
 import type { Principal } from "@walcast/row-security";
 import { columnsOf, SubscriptionIndex, type Subscription } from "@walcast/subscriptions";
@@ -31,8 +32,14 @@ export const readerAlone = (principal: Principal): Reader => ({ key: principal.k
 
 /** A channel as a member of a group. */
 export interface Listener {
+  /** From here on the frames of the group reach it: what came before has been decided. */
+  hear(group: Group): void;
+  /** A frame of the group for it alone: it does not hear the group yet. */
+  take(group: Group, frame: Buffer): void;
   /** The policies have to be asked: it goes over to the group of those with its own claims, which is returned. */
   standAlone(): Group;
+  /** From this change on it reads the log by itself. */
+  fallBehind(from: Position): void;
   /** It cannot be served any more; the client comes back by itself. */
   fail(reason: string): void;
 }
@@ -49,6 +56,8 @@ export interface Group extends Audience {
   readonly listeners: Set<Listener>;
   /** By `dataKey`. */
   readonly views: ReadonlyMap<string, View>;
+  /** The columns that filters look at, by the ids of their bindings. */
+  readonly filtered: ReadonlyMap<number, readonly string[]>;
   readonly subscriptions: readonly Subscription<View>[];
   /** The bytes before a change's data, by what they depend on: the event or the matching ids. Filled by fan-out. */
   readonly heads: Map<string, Buffer>;
@@ -59,8 +68,6 @@ export interface View {
   readonly group: Group;
   /** The columns it gets; `undefined` for all of them. */
   readonly select: readonly string[] | undefined;
-  /** Columns that its filters look at. */
-  readonly filtered: readonly string[];
   /** Equal where a change's data is the same bytes. */
   readonly dataKey: string;
 }
@@ -94,20 +101,22 @@ export class Groups {
   #create(key: string, audience: Audience): Group {
     const subscriptions: Subscription<View>[] = [];
     const views = new Map<string, View>();
+    const filtered = new Map<number, readonly string[]>();
     const group: Group = {
       ...audience,
       name: `g${++this.#created}`,
       members: 0,
       listeners: new Set(),
       views,
+      filtered,
       subscriptions,
       heads: new Map(),
     };
-    const filtered = columnsOf(audience.bindings.flatMap(({ filter }) => filter));
     for (const { id, kinds, schema, table, filter, select } of distinct(audience.bindings)) {
       const dataKey = JSON.stringify([group.dialect, select]);
-      const view = views.get(dataKey) ?? { group, select, filtered, dataKey };
+      const view = views.get(dataKey) ?? { group, select, dataKey };
       views.set(dataKey, view);
+      if (filter.length > 0) filtered.set(id, columnsOf(filter));
       subscriptions.push({ group: view, id, kinds, schema, table, filter });
     }
     this.#byKey.set(key, group);

@@ -10,8 +10,6 @@ import type { Resumer } from "./resumer.ts";
 
 /** What a membership needs of the connection its channel is on. */
 export interface MemberConnection {
-  /** What policies may look at beside the token. */
-  readonly headers?: Readonly<Record<string, string>> | undefined;
   system(channel: Channel, message: SystemMessage): void;
   /** Frames published to the name reach its socket. */
   hear(name: string): void;
@@ -43,13 +41,17 @@ export class Membership implements Listener {
   readonly #options: MembershipOptions;
   #principal: Principal | undefined;
   #group: Group | undefined;
+  /** Whose frames reach the socket: its group, or the former one until what waited for it has been decided. */
+  #heard: Group | undefined;
   /** While it catches up. */
   #follower: { readonly follower: Follower; readonly stop: AbortController } | undefined;
   #isOver = false;
 
   constructor(options: MembershipOptions & { readonly claims: Claims | undefined }) {
     this.#options = options;
-    this.#principal = options.readers && options.claims && principalOf(options.claims, options.connection.headers);
+    if (options.readers === undefined) return;
+    if (options.claims === undefined) throw new Error("rights cannot be asked for without claims");
+    this.#principal = principalOf(options.claims);
   }
 
   /** From now on, or from after the position. */
@@ -61,23 +63,40 @@ export class Membership implements Listener {
   /** Another token: what it has not been shown yet is shown by the new one's rights. */
   reauthorise(claims: Claims): void {
     if (this.#options.readers === undefined || this.#isOver) return;
-    const principal = principalOf(claims, this.#options.connection.headers);
+    const principal = principalOf(claims);
     if (principal.key === this.#principal?.key) return;
-    const reader = this.#group?.reader;
-    const undecided = reader && this.#options.readers.firstUndecided(reader);
+    const undecided = this.#group && this.#options.readers.firstUndecided(this.#group, this);
     const from = this.#follower?.follower.position ?? (undecided && before(undecided));
     this.#leave();
     this.#principal = principal;
     this.start(from);
   }
 
+  hear(group: Group): void {
+    if (this.#group !== group || this.#heard === group) return;
+    this.#options.connection.hear(group.name);
+    this.#unhear();
+    this.#heard = group;
+  }
+
+  take(group: Group, frame: Buffer): void {
+    if (this.#group === group) this.#options.connection.sendAll([frame]);
+  }
+
   standAlone(): Group {
-    const group = this.#group;
-    if (group === undefined || group.reader?.isAlone !== false || this.#principal === undefined) {
+    const { groups, audience } = this.#options;
+    const former = this.#group;
+    if (former === undefined || former.reader?.isAlone !== false || this.#principal === undefined) {
       throw new Error("not a member of a role's group");
     }
+    groups.leave(former, this);
+    this.#group = groups.enter({ ...audience, reader: readerAlone(this.#principal) }, this);
+    return this.#group;
+  }
+
+  fallBehind(from: Position): void {
     this.#leave();
-    return this.#enterAs({ ...this.#options.audience, reader: readerAlone(this.#principal) });
+    this.start(before(from));
   }
 
   fail(reason: string): void {
@@ -91,31 +110,26 @@ export class Membership implements Listener {
   }
 
   #enter(): void {
-    const reader = this.#principal && readerOfRole(this.#principal);
-    this.#enterAs({ ...this.#options.audience, reader });
-  }
-
-  #enterAs(audience: Audience): Group {
-    const { groups, readers, connection } = this.#options;
-    const group = groups.enter(audience, this);
+    const { groups, readers, audience } = this.#options;
+    const group = groups.enter({ ...audience, reader: this.#principal && readerOfRole(this.#principal) }, this);
     this.#group = group;
-    const hear = (): void => {
-      if (this.#group === group) connection.hear(group.name);
-    };
     // What is still undecided for others in the group came before this one.
-    if (group.reader === undefined || readers === undefined) hear();
-    else readers.whenThrough(group.reader, hear);
-    return group;
+    if (readers === undefined) this.hear(group);
+    else readers.hear(group, this);
   }
 
   #leave(): void {
     this.#follower?.stop.abort();
     this.#follower = undefined;
+    this.#unhear();
     const group = this.#group;
-    if (group === undefined) return;
     this.#group = undefined;
-    this.#options.connection.unhear(group.name);
-    this.#options.groups.leave(group, this);
+    if (group !== undefined) this.#options.groups.leave(group, this);
+  }
+
+  #unhear(): void {
+    if (this.#heard !== undefined) this.#options.connection.unhear(this.#heard.name);
+    this.#heard = undefined;
   }
 
   #follow(from: Position): void {
@@ -146,10 +160,9 @@ export class Membership implements Listener {
   }
 }
 
-/** Splits a group of a role: returns the groups that its members are in now, each once. */
-export const splitGroup = (group: Group): readonly Group[] => [
-  ...new Set([...group.listeners].map((listener) => listener.standAlone())),
-];
+/** Splits a group of a role: returns its members with the groups that they are in now. */
+export const splitGroup = (group: Group): ReadonlyMap<Listener, Group> =>
+  new Map([...group.listeners].map((listener) => [listener, listener.standAlone()]));
 
 /** The place right before a change. */
 const before = ({ index, ...position }: Position): Position => ({ ...position, index: index - 1 });

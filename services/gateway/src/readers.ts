@@ -1,41 +1,26 @@
-import type { LoggedChange } from "@walcast/change-log";
 import { backoff } from "@walcast/lifecycle";
 import type { Position, Relation } from "@walcast/model";
 import { DatabaseUnavailableError } from "@walcast/postgres";
 import {
-  AccessDeniedError,
   PolicyFailedError,
   PolicyTimeoutError,
   QueueFullError,
-  RoleNotGrantedError,
-  RoleUnknownError,
-  ruleFor,
   TableChangedError,
   TooManyConnectionsError,
   unauthorized,
   type AccessAnswer,
   type AccessCatalog,
-  type ChangeRule,
-  type RowKind,
   type Visibility,
 } from "@walcast/row-security";
-import { RecordReader, shapeOf } from "@walcast/subscriptions";
-import type { CutRule, Emit, FanOut, Match } from "./fan-out.ts";
-import type { Group, Reader } from "./group.ts";
+import type { Group, Listener, Reader } from "./group.ts";
 import type { GatewayMetrics } from "./metrics.ts";
-
-/** A change on its way to a group whose rights have to be looked at. */
-export interface GuardedMatch extends Match {
-  readonly relation: Relation;
-  readonly fanOut: FanOut;
-  readonly emit: Emit;
-}
+import { isDenial, keyOf, present, ruleOf, type GuardedChange } from "./ruling.ts";
 
 export interface ReadersOptions {
   readonly catalog: Pick<AccessCatalog, "known" | "access">;
   readonly visibility: Pick<Visibility, "visible">;
-  /** A group of a role has to fall apart: returns the groups that its members are in now. */
-  readonly split: (group: Group) => readonly Group[];
+  /** A group of a role has to fall apart: returns its members with the groups that they are in now. */
+  readonly split: (group: Group) => ReadonlyMap<Listener, Group>;
   /** The group cannot be served. */
   readonly fail: (group: Group, reason: string) => void;
   readonly metrics: GatewayMetrics;
@@ -44,15 +29,34 @@ export interface ReadersOptions {
 
 /** Looked at in one go: what came while the last question was with the database. */
 const atOnce = 1_000;
-/** A reader that is this far behind is given up: its clients come back and resume. */
+/** A reader that is this far behind does not wait here any longer: its channels go on through the log. */
 const behindLimit = 50_000;
 
-type Step = { readonly match: GuardedMatch } | { readonly act: () => void };
+type ChangeStep = {
+  readonly tag: "change";
+  readonly group: Group;
+  readonly guarded: GuardedChange;
+  /**
+   * Who alone gets it: they came over from a group that fell apart, and do not hear this one yet. Those who do had the same
+   * change as theirs.
+   */
+  readonly arrivals: readonly Listener[] | undefined;
+};
+/** From here on the listener hears its group. */
+type HearStep = { readonly tag: "hear"; readonly group: Group; readonly listener: Listener };
+type Step = ChangeStep | HearStep;
+
+/** What to do with a step; `split`: it has to be decided for each of the group's members. */
+type Verdict = (() => void) | "split" | undefined;
 
 /**
  * Decides what each reader sees of each change (design, "Who may see what"). Where nothing has to be asked it decides at
  * once. Otherwise the changes of this reader wait in line, in order, and whatever gathers while PostgreSQL answers is asked
  * about in one question: the cost grows with readers and batches, and a slow policy delays only those who depend on it.
+ *
+ * A group of a role falls apart at the first change whose rows have to be asked for. What waited for it goes over with its
+ * members, to those alone, and each hears its new group only behind that: the new group may have had the same changes as its
+ * own. For that reason a change is taken for those who stand alone before it is taken for roles.
  */
 export class Readers {
   readonly #options: ReadersOptions;
@@ -62,25 +66,24 @@ export class Readers {
     this.#options = options;
   }
 
-  take(match: GuardedMatch): void {
-    const { reader } = match.view.group;
-    if (reader === undefined) throw new Error("a group without a reader is not guarded");
-    const line = this.#lines.get(reader.key);
-    if (line === undefined && this.#decideNow(match, reader)) return;
-    this.#join(reader, { match }, line);
+  take(guarded: GuardedChange): void {
+    this.#queue({ tag: "change", group: guarded.group, guarded, arrivals: undefined });
   }
 
-  /** Acts when all that was taken for this reader so far has been decided. */
-  whenThrough(reader: Reader, act: () => void): void {
-    const line = this.#lines.get(reader.key);
-    if (line === undefined) act();
-    else this.#join(reader, { act }, line);
+  /** Lets the listener hear its group when all that was taken for its reader so far has been decided. */
+  hear(group: Group, listener: Listener): void {
+    this.#queue({ tag: "hear", group, listener });
   }
 
-  /** The first change that waits for a decision. */
-  firstUndecided(reader: Reader): Position | undefined {
-    for (const step of this.#lines.get(reader.key)?.steps ?? []) if ("match" in step) return step.match.change.position;
-    return undefined;
+  /** The first change that the listener was to get and that waits for a decision. */
+  firstUndecided(group: Group, listener: Listener): Position | undefined {
+    const steps = this.#lines.get(readerOf(group).key)?.steps ?? [];
+    return firstUndecided(steps, { group, listener, waiting: waitingFor(steps, group) });
+  }
+
+  /** Readers for whom something waits. */
+  get waiting(): ReadonlySet<string> {
+    return new Set(this.#lines.keys());
   }
 
   /** Resolves when nobody waits any more. */
@@ -88,150 +91,213 @@ export class Readers {
     while (this.#lines.size > 0) await Promise.all([...this.#lines.values()].map(({ done }) => done.promise));
   }
 
-  /** True when the change was let through, or kept back, without asking anybody. */
-  #decideNow(match: GuardedMatch, reader: Reader): boolean {
-    const answer = this.#options.catalog.known(match.relation, reader.principal.role);
-    if (answer === undefined) return false;
-    const rule = ruleOf(answer, match);
-    if (rule.tag === "delivered" && rule.rows === "visible") {
-      if (reader.isAlone) return false;
-      this.#splitNow(match);
-      return true;
-    }
-    present(match, rule);
-    return true;
+  /** Forgets what waits for the reader. */
+  abandon(key: string): void {
+    const line = this.#lines.get(key);
+    if (line !== undefined) line.isGivenUp = true;
+    this.#lines.delete(key);
   }
 
-  #splitNow(match: GuardedMatch): void {
-    for (const group of this.#options.split(match.view.group)) {
-      const view = group.views.get(match.view.dataKey);
-      if (view !== undefined) this.take({ ...match, view });
-    }
-  }
-
-  #join(reader: Reader, step: Step, known: Line | undefined): void {
+  #queue(step: Step): void {
+    const reader = readerOf(step.group);
+    const known = this.#lines.get(reader.key);
+    if (known === undefined && this.#doNow(step, reader)) return;
     const line = known ?? new Line(reader);
     line.steps.push(step);
     this.#options.metrics.guarded.inc();
-    if (known !== undefined) {
-      if (line.steps.length > behindLimit) this.#giveUp(line);
-      return;
+    if (known === undefined) {
+      this.#lines.set(reader.key, line);
+      void this.#serve(line);
+    } else if (line.steps.length > behindLimit) this.#giveUp(line);
+  }
+
+  /** True when it was decided without asking anybody. */
+  #doNow(step: Step, reader: Reader): boolean {
+    if (step.tag === "hear") {
+      step.listener.hear(step.group);
+      return true;
     }
-    this.#lines.set(reader.key, line);
-    void this.#serve(line);
+    const { guarded } = step;
+    const answer = this.#options.catalog.known(guarded.relation, reader.principal.role);
+    if (answer === undefined) return false;
+    const rule = ruleOf(answer, guarded);
+    if (rule.tag === "refused" || rule.rows === "all") present(guarded, { answer, rule, arrivals: step.arrivals });
+    else if (reader.isAlone) return false;
+    else this.#move(step.group, [step]);
+    return true;
+  }
+
+  /** Lets a group fall apart: its steps go over to where its members are now, in order. */
+  #move(group: Group, steps: readonly Step[]): void {
+    const waiting = waitingFor(steps, group);
+    const targets = this.#options.split(group);
+    /** Those to whom the next change is due, by where they are. */
+    const due = new Map<Group, readonly Listener[]>();
+    for (const target of new Set(targets.values())) {
+      due.set(
+        target,
+        [...targets]
+          .filter(([listener, its]) => its === target && !waiting.has(listener))
+          .map(([listener]) => listener),
+      );
+    }
+    for (const step of steps) {
+      if (step.tag === "hear") {
+        const target = targets.get(step.listener);
+        if (target !== undefined) due.set(target, [...(due.get(target) ?? []), step.listener]);
+        continue;
+      }
+      const { guarded } = step;
+      for (const [target, arrivals] of due) {
+        if (arrivals.length === 0) continue;
+        const wants = guarded.wants.flatMap(([{ dataKey }, ids]) => {
+          const view = target.views.get(dataKey);
+          return view === undefined ? [] : [[view, ids] as const];
+        });
+        this.#queue({ tag: "change", group: target, guarded: { ...guarded, group: target, wants }, arrivals });
+      }
+    }
+    for (const [listener, target] of targets) this.hear(target, listener);
   }
 
   async #serve(line: Line): Promise<void> {
-    const { signal, metrics } = this.#options;
-    for (let failures = 0; line.steps.length > 0 && !signal.aborted;) {
+    const { signal, metrics, fail } = this.#options;
+    await Promise.resolve(); // the rest of the batch at hand comes along
+    for (let failures = 0; line.steps.length > 0 && !signal.aborted && !line.isGivenUp;) {
       const steps = line.steps.slice(0, atOnce);
       try {
         const verdicts = await this.#judge(line.reader, steps);
-        if (line.isGivenUp) break;
+        if (signal.aborted || line.isGivenUp) break;
+        this.#carryOut(line, steps, verdicts);
         failures = 0;
-        const groups = new Set<Group>();
-        for (const [i, step] of steps.entries()) {
-          if ("act" in step) step.act();
-          else if (verdicts[i] === "split") groups.add(step.match.view.group);
-          else if (groups.has(step.match.view.group)) continue;
-          else verdicts[i]?.();
-        }
-        this.#shift(line, steps, groups);
       } catch (error) {
         if (signal.aborted || line.isGivenUp) break;
-        if (!isPassing(error)) {
-          this.#failAll(steps, error instanceof Error ? error.message : String(error));
-          this.#shift(line, steps, new Set());
+        if (isPassing(error)) {
+          await backoff(++failures, signal, { maxMs: 2_000 }); // those who depend on it fall behind, and nobody else
+          continue;
         }
-        await backoff(++failures, signal, { maxMs: 2_000 }); // those who depend on it fall behind, and nobody else
+        const reason = error instanceof Error ? error.message : String(error);
+        const verdicts = steps.map(
+          ({ group }) =>
+            (): void =>
+              fail(group, reason),
+        );
+        this.#carryOut(line, steps, verdicts);
       }
     }
     metrics.guarded.dec(line.steps.length);
-    for (const step of line.steps) if ("act" in step) step.act();
     if (this.#lines.get(line.reader.key) === line) this.#lines.delete(line.reader.key);
     line.done.resolve();
   }
 
-  /** Takes off what is done; what belongs to groups that fall apart goes over to where their members are now, in order. */
-  #shift(line: Line, steps: readonly Step[], groups: ReadonlySet<Group>): void {
-    const rest = line.steps.slice(steps.length);
-    const isMoving = (step: Step): boolean => "match" in step && groups.has(step.match.view.group);
-    const moving = groups.size === 0 ? [] : [...steps, ...rest].filter(isMoving);
-    line.steps = groups.size === 0 ? rest : rest.filter((step) => !isMoving(step));
-    this.#options.metrics.guarded.dec(steps.length + rest.length - line.steps.length);
-    const targets = new Map([...groups].map((group) => [group, this.#options.split(group)]));
-    for (const step of moving) {
-      if (!("match" in step)) continue;
-      const { match } = step;
-      for (const group of targets.get(match.view.group) ?? []) {
-        const view = group.views.get(match.view.dataKey);
-        if (view !== undefined) this.take({ ...match, view });
-      }
+  /** Does what was decided, and takes the steps off the line. */
+  #carryOut(line: Line, steps: readonly Step[], verdicts: readonly Verdict[]): void {
+    const moving = new Map<Group, Step[]>();
+    for (const [i, step] of steps.entries()) {
+      const verdict = verdicts[i];
+      if (verdict === "split" && !moving.has(step.group)) moving.set(step.group, []);
+      const itsMoving = moving.get(step.group);
+      if (itsMoving !== undefined) itsMoving.push(step);
+      else if (step.tag === "hear") step.listener.hear(step.group);
+      else if (typeof verdict === "function") verdict();
     }
+    if (line.isGivenUp) return;
+    const before = line.steps.length;
+    line.steps = line.steps.slice(steps.length).filter((step) => {
+      const itsMoving = moving.get(step.group);
+      itsMoving?.push(step);
+      return itsMoving === undefined;
+    });
+    this.#options.metrics.guarded.dec(before - line.steps.length);
+    for (const [group, its] of moving) this.#move(group, its);
   }
 
-  /** For each step what to do with it. Throws what passes by itself. */
-  async #judge(reader: Reader, steps: readonly Step[]): Promise<((() => void) | "split" | undefined)[]> {
-    const { catalog, visibility, signal, fail } = this.#options;
-    const verdicts: ((() => void) | "split" | undefined)[] = [];
-    const questions = new Map<Relation, { readonly at: number[]; readonly keys: string[]; answer: AccessAnswer }>();
+  /** Throws what passes by itself. */
+  async #judge(reader: Reader, steps: readonly Step[]): Promise<Verdict[]> {
+    const { catalog } = this.#options;
+    const verdicts: Verdict[] = [];
+    const answers = new Map<Relation, AccessAnswer>();
+    const questions = new Map<Relation, Question>();
     for (const [i, step] of steps.entries()) {
-      if (!("match" in step)) continue;
-      const { match } = step;
-      const { relation, change } = match;
-      const { role } = reader.principal;
-      const answer = catalog.known(relation, role) ?? (await catalog.access(relation, role));
-      const rule = ruleOf(answer, match);
-      if (rule.tag === "refused" || rule.rows === "all") verdicts[i] = () => present(match, rule);
-      else if (!reader.isAlone) verdicts[i] = "split";
+      if (step.tag === "hear") continue;
+      const { guarded, arrivals } = step;
+      const { relation } = guarded;
+      const answer = answers.get(relation) ?? (await catalog.access(relation, reader.principal.role));
+      answers.set(relation, answer);
+      const rule = ruleOf(answer, guarded);
+      if (rule.tag === "refused" || rule.rows === "all") {
+        verdicts[i] = () => present(guarded, { answer, rule, arrivals });
+      } else if (!reader.isAlone) verdicts[i] = "split";
       else {
-        const question = questions.get(relation) ?? { at: [], keys: [], answer };
+        const question = questions.get(relation) ?? { relation, answer, asked: [] };
         questions.set(relation, question);
-        question.at.push(i);
-        question.keys.push(keyOf(change, relation, answer));
+        question.asked.push({ i, step, key: keyOf(guarded.change, relation, answer) });
       }
     }
-    await Promise.all(
-      [...questions].map(async ([relation, { at, keys, answer }]) => {
-        const settle = (verdict: (match: GuardedMatch, n: number) => (() => void) | undefined): void => {
-          for (const [n, i] of at.entries()) {
-            const step = steps[i];
-            if (step !== undefined && "match" in step) verdicts[i] = verdict(step.match, n);
-          }
-        };
-        try {
-          const visible = await visibility.visible({ relation, principal: reader.principal, keys }, { signal });
-          settle((match, n) => (visible[n] === true ? () => present(match, ruleOf(answer, match)) : undefined));
-        } catch (error) {
-          if (isPassing(error) || signal.aborted) throw error;
-          if (error instanceof TableChangedError) return settle(() => undefined);
-          if (isDenial(error)) return settle((match) => () => present(match, { tag: "refused", error: unauthorized }));
-          if (!(error instanceof PolicyFailedError || error instanceof PolicyTimeoutError)) throw error;
-          const { message } = error;
-          settle((match) => () => fail(match.view.group, message));
-        }
-      }),
-    );
+    await Promise.all([...questions.values()].map((question) => this.#ask(reader, question, verdicts)));
     return verdicts;
   }
 
-  #giveUp(line: Line): void {
-    line.isGivenUp = true;
-    this.#lines.delete(line.reader.key);
-    this.#failAll(line.steps, "the policies are too slow for the changes");
+  async #ask({ principal }: Reader, { relation, answer, asked }: Question, verdicts: Verdict[]): Promise<void> {
+    const { visibility, signal, fail } = this.#options;
+    const settle = (verdict: (step: ChangeStep, n: number) => Verdict): void => {
+      for (const [n, { i, step }] of asked.entries()) verdicts[i] = verdict(step, n);
+    };
+    try {
+      const keys = asked.map(({ key }) => key);
+      const xids = new Set(asked.map(({ step }) => step.guarded.change.xid));
+      const visible = await visibility.visible({ relation, principal, keys, xids }, { signal });
+      settle(({ guarded, arrivals }, n) =>
+        visible[n] === true ? () => present(guarded, { answer, rule: ruleOf(answer, guarded), arrivals }) : undefined,
+      );
+    } catch (error) {
+      if (isPassing(error) || signal.aborted) throw error;
+      if (error instanceof TableChangedError) return settle(() => undefined);
+      if (isDenial(error)) {
+        const rule = { tag: "refused", error: unauthorized } as const;
+        return settle(
+          ({ guarded, arrivals }) =>
+            () =>
+              present(guarded, { answer, rule, arrivals }),
+        );
+      }
+      if (!(error instanceof PolicyFailedError || error instanceof PolicyTimeoutError)) throw error;
+      const { message } = error;
+      settle(
+        ({ group }) =>
+          () =>
+            fail(group, message),
+      );
+    }
   }
 
-  #failAll(steps: readonly Step[], reason: string): void {
-    const groups = new Set(steps.flatMap((step) => ("match" in step ? [step.match.view.group] : [])));
-    for (const group of groups) this.#options.fail(group, reason);
+  /** Nothing is lost: those who wait read what they are still to get from the log, as fast as their policies let them. */
+  #giveUp(line: Line): void {
+    this.abandon(line.reader.key);
+    const late: (() => void)[] = [];
+    for (const group of new Set(line.steps.map((step) => step.group))) {
+      const waiting = waitingFor(line.steps, group);
+      for (const listener of group.listeners) {
+        const from = firstUndecided(line.steps, { group, listener, waiting });
+        late.push(from === undefined ? () => listener.hear(group) : () => listener.fallBehind(from));
+      }
+    }
+    for (const act of late) act();
   }
 }
 
-/** The changes that wait for one reader. */
+/** What is asked about the changes of one table. */
+interface Question {
+  readonly relation: Relation;
+  readonly answer: AccessAnswer;
+  readonly asked: { readonly i: number; readonly step: ChangeStep; readonly key: string }[];
+}
+
+/** What waits for one reader. */
 class Line {
   readonly reader: Reader;
   steps: Step[] = [];
-  /** Nobody waits for it any more: its clients were sent away to come back. */
+  /** Nobody waits for it any more. */
   isGivenUp = false;
   readonly done = Promise.withResolvers<void>();
 
@@ -240,38 +306,29 @@ class Line {
   }
 }
 
-/** Messages and marks concern no table: nobody subscribes to them. */
-const rowKinds = new Set<string>(["insert", "update", "delete", "truncate"]);
-
-/** A filter that looks at what may not be read would tell of it. */
-function ruleOf(answer: AccessAnswer, { change, relation, view }: GuardedMatch): ChangeRule {
-  const refused = { tag: "refused", error: unauthorized } as const;
-  if (!rowKinds.has(change.kind)) return refused;
-  const rule = ruleFor(answer, change.kind as RowKind, relation);
-  if (rule.tag === "refused" || answer.tag !== "access") return rule;
-  const { selectable } = answer.access;
-  const isReadable = (column: string): boolean =>
-    selectable.has(column) || selectable.has(column.split("->")[0]?.trim() ?? "");
-  return view.filtered.every(isReadable) ? rule : refused;
+function readerOf({ reader }: Group): Reader {
+  if (reader === undefined) throw new Error("a group without a reader is not guarded");
+  return reader;
 }
 
-function present(match: GuardedMatch, rule: ChangeRule): void {
-  const { fanOut, relation, emit } = match;
-  const inOrder = (names: ReadonlySet<string> | undefined): readonly string[] | undefined =>
-    names && relation.columns.map(({ name }) => name).filter((name) => names.has(name));
-  const cut: CutRule =
-    rule.tag === "refused"
-      ? rule
-      : { tag: "delivered", columns: inOrder(rule.columns), oldColumns: inOrder(rule.oldColumns) };
-  fanOut.ruled(match, cut, emit);
+/** Those who do not hear the group yet. */
+const waitingFor = (steps: readonly Step[], group: Group): ReadonlySet<Listener> =>
+  new Set(steps.flatMap((step) => (step.tag === "hear" && step.group === group ? [step.listener] : [])));
+
+interface Whose {
+  readonly group: Group;
+  readonly listener: Listener;
+  readonly waiting: ReadonlySet<Listener>;
 }
 
-/** The primary key as JSON, cut out of the row. */
-function keyOf({ record }: LoggedChange, { columns }: Relation, answer: AccessAnswer): string {
-  if (record === undefined || answer.tag !== "access") return "{}";
-  const shape = shapeOf(columns);
-  const indexes = answer.access.facts.primaryKey.flatMap(({ name }) => shape.byName.get(name)?.index ?? []);
-  return new RecordReader(record, shape).project(indexes).toString();
+function firstUndecided(steps: readonly Step[], { group, listener, waiting }: Whose): Position | undefined {
+  let hears = !waiting.has(listener);
+  for (const step of steps) {
+    if (step.group !== group) continue;
+    if (step.tag === "hear") hears ||= step.listener === listener;
+    else if (step.arrivals?.includes(listener) ?? hears) return step.guarded.change.position;
+  }
+  return undefined;
 }
 
 /** Goes away by itself: it is asked again. */
@@ -279,6 +336,3 @@ const isPassing = (error: unknown): boolean =>
   error instanceof DatabaseUnavailableError ||
   error instanceof QueueFullError ||
   error instanceof TooManyConnectionsError;
-
-const isDenial = (error: unknown): boolean =>
-  error instanceof AccessDeniedError || error instanceof RoleUnknownError || error instanceof RoleNotGrantedError;

@@ -20,8 +20,15 @@ export interface ResumerOptions {
 
 /** What came in within this time catches up together, and shares what is read and built. */
 const gatherMs = 50;
-/** Ways through the log at the same time. */
+/** Ways through the log at the same time; those who are slow go aside, and others begin. */
 const concurrency = 4;
+
+interface Run {
+  readonly changeLog: ChangeLog;
+  readonly signal: AbortSignal;
+  /** It left another way for being slow. */
+  readonly isAside?: boolean;
+}
 
 /**
  * Brings channels that come back with a position to the present: from memory where it reaches that far, from the log
@@ -89,12 +96,10 @@ export class Resumer {
     return Math.max(1, Math.floor(this.#options.perSecond * seconds));
   }
 
-  async #run(
-    followers: readonly Follower[],
-    { changeLog, signal }: { readonly changeLog: ChangeLog; readonly signal: AbortSignal },
-  ): Promise<void> {
+  async #run(followers: readonly Follower[], { changeLog, signal, isAside = false }: Run): Promise<void> {
     const { delivery, readersFor = () => undefined, metrics, log } = this.#options;
-    this.#running++;
+    const counted = isAside ? 0 : 1;
+    this.#running += counted;
     const catchUp = new CatchUp({
       followers,
       changeLog,
@@ -104,7 +109,7 @@ export class Resumer {
       arrival: () => this.#arrival.promise,
       onGap: () => metrics.resumeGaps.inc(),
       // It goes on alone, so that the others need not wait.
-      onSlow: (follower) => void this.#run([follower], { changeLog, signal }),
+      onSlow: (follower) => void this.#run([follower], { changeLog, signal, isAside: true }),
     });
     try {
       await catchUp.run(signal);
@@ -112,7 +117,7 @@ export class Resumer {
       if (!signal.aborted) log.warn(describeError(error), "catching up was interrupted and is tried again");
       await backoff(1, signal);
     } finally {
-      this.#running--;
+      this.#running -= counted;
       this.#waiting.push(...catchUp.remaining);
       metrics.resumes.inc(followers.length - catchUp.remaining.length);
       this.#schedule();

@@ -1,0 +1,83 @@
+import type { LoggedChange } from "@walcast/change-log";
+import type { Relation } from "@walcast/model";
+import {
+  AccessDeniedError,
+  RoleNotGrantedError,
+  RoleUnknownError,
+  ruleFor,
+  unauthorized,
+  type AccessAnswer,
+  type ChangeRule,
+  type RowKind,
+} from "@walcast/row-security";
+import { RecordReader, shapeOf } from "@walcast/subscriptions";
+import type { CutRule, Emit, FanOut } from "./fan-out.ts";
+import type { Group, Listener, View } from "./group.ts";
+
+/** A change on its way to a group whose rights have to be looked at. */
+export interface GuardedChange {
+  readonly group: Group;
+  /** Its views that want the change, with the ids of their bindings that do. */
+  readonly wants: readonly (readonly [View, readonly number[]])[];
+  readonly change: LoggedChange;
+  readonly relation: Relation;
+  readonly fanOut: FanOut;
+  readonly emit: Emit;
+}
+
+/** Messages and marks concern no table: nobody subscribes to them. */
+const rowKinds = new Set<string>(["insert", "update", "delete", "truncate"]);
+
+/** How the change reaches the role that the answer is about. */
+export const ruleOf = (answer: AccessAnswer, { change, relation }: GuardedChange): ChangeRule =>
+  rowKinds.has(change.kind)
+    ? ruleFor(answer, change.kind as RowKind, relation)
+    : { tag: "refused", error: unauthorized };
+
+export interface Presentation {
+  readonly answer: AccessAnswer;
+  readonly rule: ChangeRule;
+  /** Those who alone get it; `undefined`: the group. */
+  readonly arrivals: readonly Listener[] | undefined;
+}
+
+/** Emits the change as far as the rule lets it through. */
+export function present(guarded: GuardedChange, { answer, rule, arrivals }: Presentation): void {
+  const { change, fanOut, relation } = guarded;
+  const emit: Emit =
+    arrivals === undefined ? guarded.emit : (group, frame) => arrivals.forEach((one) => one.take(group, frame));
+  const inOrder = (names: ReadonlySet<string> | undefined): readonly string[] | undefined =>
+    names && relation.columns.map(({ name }) => name).filter((name) => names.has(name));
+  const cut: CutRule =
+    rule.tag === "refused"
+      ? rule
+      : { tag: "delivered", columns: inOrder(rule.columns), oldColumns: inOrder(rule.oldColumns) };
+  for (const [view, ids] of guarded.wants) {
+    const open = openTo(answer, guarded, ids);
+    if (open.length > 0) fanOut.ruled({ change, view, ids: open }, cut, emit);
+  }
+}
+
+/**
+ * The ids whose filters look at nothing that may not be read: of others even an error would tell that the filter matched.
+ * A subscription with such a filter is refused; here are those whose role lost the column since.
+ */
+function openTo(answer: AccessAnswer, { group }: GuardedChange, ids: readonly number[]): readonly number[] {
+  if (group.filtered.size === 0) return ids;
+  const selectable = answer.tag === "access" ? answer.access.selectable : new Set<string>();
+  const isReadable = (column: string): boolean =>
+    selectable.has(column) || selectable.has(column.split("->")[0]?.trim() ?? "");
+  return ids.filter((id) => group.filtered.get(id)?.every(isReadable) ?? true);
+}
+
+/** The primary key as JSON, cut out of the row. */
+export function keyOf({ record }: LoggedChange, { columns }: Relation, answer: AccessAnswer): string {
+  if (record === undefined || answer.tag !== "access") return "{}";
+  const shape = shapeOf(columns);
+  const indexes = answer.access.facts.primaryKey.flatMap(({ name }) => shape.byName.get(name)?.index ?? []);
+  return new RecordReader(record, shape).project(indexes).toString();
+}
+
+/** The role may not ask. */
+export const isDenial = (error: unknown): boolean =>
+  error instanceof AccessDeniedError || error instanceof RoleUnknownError || error instanceof RoleNotGrantedError;
