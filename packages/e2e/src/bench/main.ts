@@ -4,6 +4,8 @@ import { benchFanout, peers, type Peer } from "./fanout.ts";
 import { benchIngest } from "./ingest.ts";
 import { benchLatency } from "./latency.ts";
 import { benchMatch } from "./match.ts";
+import { benchRls } from "./rls.ts";
+import { benchResume } from "./resume.ts";
 
 // `pnpm bench <name> [part of a case's name] [--peer uws|ws|socket.io]`: one JSON line for each case, with the ratio to a
 // yardstick measured in the same run.
@@ -21,6 +23,8 @@ const benches: Readonly<Record<string, (only: string | undefined, peer: Peer) =>
   fanout: benchFanout,
   latency: benchLatency,
   connections: benchConnections,
+  rls: benchRls,
+  resume: benchResume,
 };
 const bench = benches[name ?? ""];
 if (bench === undefined || peer === undefined) {
