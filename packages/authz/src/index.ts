@@ -1,3 +1,4 @@
+export { cachedVerifier, type CachedVerifier, type CachedVerifierOptions } from "./cached-verifier.ts";
 export { JwtKeysMissingError, KeysUnavailableError } from "./errors.ts";
 export { inlineKeySet, type KeySet } from "./key-set.ts";
 export { RemoteKeySet, type RemoteKeySetOptions } from "./remote-key-set.ts";

@@ -11,6 +11,8 @@ export interface RemoteKeySetOptions {
   readonly timeoutMs?: number;
   /** Told when the set cannot be fetched, and when it can again (undefined). */
   readonly onTrouble?: (trouble: KeysUnavailableError | undefined) => void;
+  /** Told whenever the set was fetched: its keys may be others than before. */
+  readonly onFetched?: () => void;
   /** Milliseconds of a clock that does not jump. */
   readonly now?: () => number;
 }
@@ -77,7 +79,7 @@ export class RemoteKeySet implements KeySet {
   }
 
   async #fetchOnce(): Promise<void> {
-    const { url, onTrouble } = this.#options;
+    const { url, onTrouble, onFetched } = this.#options;
     this.#attemptedMs = this.#now();
     try {
       await this.#remote.reload().finally(() => (this.#fetching = undefined));
@@ -87,6 +89,7 @@ export class RemoteKeySet implements KeySet {
       throw this.#trouble;
     }
     this.#fetchedMs = this.#now();
+    onFetched?.();
     if (this.#trouble !== undefined) onTrouble?.(undefined);
     this.#trouble = undefined;
   }

@@ -1,5 +1,6 @@
 import { integer, json, secret, z, type Config, type Setting } from "@walcast/config";
 import type { JSONWebKeySet } from "jose";
+import { cachedVerifier } from "./cached-verifier.ts";
 import { JwtKeysMissingError, type KeysUnavailableError } from "./errors.ts";
 import { inlineKeySet, type KeySet } from "./key-set.ts";
 import { RemoteKeySet } from "./remote-key-set.ts";
@@ -47,7 +48,7 @@ export interface TokenVerifierParts {
 }
 
 /**
- * The verifier that the settings describe. Of JWT_JWKS and JWT_JWKS_URL the first is asked first. The URL is fetched at once,
+ * The verifier that the settings describe, which remembers valid tokens for a while. Of JWT_JWKS and JWT_JWKS_URL the first is asked first. The URL is fetched at once,
  * without waiting for it. Throws JwtKeysMissingError.
  */
 export function openTokenVerifier(config: TokenConfig, { onTrouble }: TokenVerifierParts = {}): TokenVerifier {
@@ -58,6 +59,7 @@ export function openTokenVerifier(config: TokenConfig, { onTrouble }: TokenVerif
       url: config.JWT_JWKS_URL,
       maxAgeMs: config.JWT_JWKS_MAX_AGE_MS,
       cooldownMs: config.JWT_JWKS_COOLDOWN_MS,
+      onFetched: () => verifier.forget(),
       ...(onTrouble === undefined ? {} : { onTrouble }),
     });
     remote.load().catch(() => undefined); // onTrouble heard of it; the first token that needs the keys asks again
@@ -65,13 +67,16 @@ export function openTokenVerifier(config: TokenConfig, { onTrouble }: TokenVerif
   }
   const secret = config.JWT_SECRET?.reveal();
   if (secret === undefined && sets.length === 0) throw new JwtKeysMissingError();
-  return createTokenVerifier({
-    secret,
-    keySet: sets.length === 0 ? undefined : firstOf(sets),
-    apiKeys: config.API_KEYS?.reveal() ?? {},
-    claimValidators: config.JWT_CLAIM_VALIDATORS,
-    clockToleranceSeconds: config.JWT_CLOCK_TOLERANCE_S,
-  });
+  const verifier = cachedVerifier(
+    createTokenVerifier({
+      secret,
+      keySet: sets.length === 0 ? undefined : firstOf(sets),
+      apiKeys: config.API_KEYS?.reveal() ?? {},
+      claimValidators: config.JWT_CLAIM_VALIDATORS,
+      clockToleranceSeconds: config.JWT_CLOCK_TOLERANCE_S,
+    }),
+  );
+  return verifier.verify;
 }
 
 const firstOf = (sets: readonly KeySet[]): KeySet => ({

@@ -1,3 +1,4 @@
+import { webcrypto } from "node:crypto";
 import { compactVerify, decodeProtectedHeader, errors, type JWTPayload } from "jose";
 import { ApiKeys, apiKeyPrefix } from "./api-keys.ts";
 import { KeysUnavailableError } from "./errors.ts";
@@ -55,7 +56,7 @@ const never = 253_402_300_799;
 
 /** Verifies tokens (protocol.md 1.4): the key first, then signature, time, claims. */
 export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
-  const secret = options.secret === undefined ? undefined : new TextEncoder().encode(options.secret);
+  const secret = options.secret === undefined ? undefined : importSecret(options.secret);
   const apiKeys = new ApiKeys(options.apiKeys ?? {});
 
   const verify = async (token: string): Promise<TokenVerdict> => {
@@ -111,10 +112,26 @@ function readHeader(token: string): TokenHeader | undefined {
  */
 async function findKey(
   header: TokenHeader,
-  { secret, keySet }: { readonly secret: Uint8Array | undefined; readonly keySet: KeySet | undefined },
+  { secret, keySet }: { readonly secret: SecretKeys | undefined; readonly keySet: KeySet | undefined },
 ): Promise<VerificationKey | undefined> {
   const found = await keySet?.find(header);
-  return found ?? (isSymmetric(header) ? secret : undefined);
+  return found ?? (isSymmetric(header) ? await secret?.(header.alg) : undefined);
+}
+
+type SecretKeys = (alg: string) => Promise<VerificationKey>;
+
+/** Once for each of the three algorithms: jose imports a key that is given as bytes anew for every token. */
+function importSecret(text: string): SecretKeys {
+  const bytes = new TextEncoder().encode(text);
+  const keys = new Map<string, Promise<VerificationKey>>();
+  return (alg) => {
+    const known = keys.get(alg);
+    if (known !== undefined) return known;
+    const algorithm = { name: "HMAC", hash: alg.replace("HS", "SHA-") };
+    const key = webcrypto.subtle.importKey("raw", bytes, algorithm, false, ["verify"]);
+    keys.set(alg, key);
+    return key;
+  };
 }
 
 /** `nbf`, `iss` and `aud` are looked at only where JWT_CLAIM_VALIDATORS says so (protocol.md 1.4). */
