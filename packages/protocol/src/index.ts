@@ -5,6 +5,7 @@ export {
   parseJoin,
   type BindingRequest,
   type BroadcastOptions,
+  type ChangesWait,
   type JoinRequest,
   type PresenceRequest,
 } from "./join-payload.ts";

@@ -5,6 +5,7 @@ const current = {
   tag: "current",
   token: undefined,
   postgresChanges: [],
+  wait: undefined,
   broadcast: { ack: false, self: false },
   presence: { key: undefined, isEnabled: false },
   isPrivate: false,
@@ -121,6 +122,27 @@ describe("parseJoin", () => {
   ])("reads presence %j", (presence, expected) => {
     expect(parseJoin({ config: { presence } })).toMatchObject({ presence: expected });
   });
+});
+
+describe("a join that waits for its changes", () => {
+  it.each<[unknown, number]>([
+    [{ wait: true }, 15_000],
+    [{ wait: "True", timeout: 500 }, 500],
+    [{ wait: true, timeout: 60_000 }, 20_000],
+    [{ wait: true, timeout: 0 }, 15_000],
+    [{ wait: true, timeout: -1 }, 15_000],
+    [{ wait: true, timeout: "500" }, 15_000],
+    [{ wait: true, timeout: 1e308 }, 20_000],
+  ])("with %j waits for %i ms", (postgres_changes_options, timeoutMs) => {
+    expect(parseJoin({ config: { postgres_changes_options } })).toEqual({ ...current, wait: { timeoutMs } });
+  });
+
+  it.each([[undefined], [null], [true], [{}], [{ wait: false, timeout: 500 }], [{ timeout: 500 }]])(
+    "is none with %j",
+    (postgres_changes_options) => {
+      expect(parseJoin({ config: { postgres_changes_options } })).toEqual(current);
+    },
+  );
 });
 
 describe("a join that resumes", () => {

@@ -20,6 +20,11 @@ export interface PresenceRequest {
   readonly isEnabled: boolean;
 }
 
+/** A join that is answered when its changes are subscribed to, or after this long (protocol.md 4.12). */
+export interface ChangesWait {
+  readonly timeoutMs: number;
+}
+
 /** What a `phx_join` asks for. */
 export type JoinRequest =
   | { readonly tag: "legacy"; readonly token: string | undefined; readonly resume: ResumeRequest }
@@ -27,6 +32,8 @@ export type JoinRequest =
       readonly tag: "current";
       readonly token: string | undefined;
       readonly postgresChanges: readonly BindingRequest[];
+      /** `undefined`: the join is answered at once. */
+      readonly wait: ChangesWait | undefined;
       readonly broadcast: BroadcastOptions;
       readonly presence: PresenceRequest;
       readonly isPrivate: boolean;
@@ -48,6 +55,7 @@ export function parseJoin(payload: unknown): JoinRequest {
     tag: "current",
     token,
     postgresChanges: bindings.filter((binding) => isObject(binding)),
+    wait: readWait(config["postgres_changes_options"]),
     broadcast: { ack: readBoolean(broadcast["ack"]), self: readBoolean(broadcast["self"]) },
     presence: {
       key: typeof key === "string" && key !== "" ? key : undefined,
@@ -65,6 +73,15 @@ function chooseToken(fields: Readonly<Record<string, unknown>>): string | undefi
   if (typeof first === "string" && first.startsWith("sb_")) return undefined;
   if (typeof userToken === "string") return userToken;
   return typeof accessToken === "string" ? accessToken : undefined;
+}
+
+const wait = { defaultMs: 15_000, longestMs: 20_000 };
+
+function readWait(given: unknown): ChangesWait | undefined {
+  if (!isObject(given) || !readBoolean(given["wait"])) return undefined;
+  const { timeout } = given;
+  const isUsable = typeof timeout === "number" && Number.isInteger(timeout) && timeout > 0;
+  return { timeoutMs: Math.min(isUsable ? timeout : wait.defaultMs, wait.longestMs) };
 }
 
 const readBoolean = (value: unknown): boolean =>

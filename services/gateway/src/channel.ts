@@ -1,5 +1,6 @@
 import type { Claims } from "@walcast/authz";
 import type { Position } from "@walcast/model";
+import type { HeldJoin } from "./held-join.ts";
 import type { Member } from "./member.ts";
 import type { Membership } from "./membership.ts";
 import type { PresenceMember } from "./presence-member.ts";
@@ -21,6 +22,8 @@ export interface Channel {
   readonly member?: Member | undefined;
   /** Its part in the topic's presence; legacy channels have none either. */
   readonly presence?: PresenceMember | undefined;
+  /** Its join, when that is answered only once it receives changes. */
+  readonly held?: HeldJoin | undefined;
   /** Fires when the channel ends for whatever reason: what was started for it stops. */
   readonly ended: AbortController;
   /** Of its token, when tokens are verified. */
@@ -34,4 +37,10 @@ export type Addressing = "current" | "stale" | "unmatched";
 export function addressing(channel: Channel | undefined, joinRef: unknown): Addressing {
   if (channel === undefined) return "unmatched";
   return joinRef === undefined || joinRef === null || joinRef === channel.joinRef ? "current" : "stale";
+}
+
+/** From here on the channel is told what others say and who they are. */
+export function beginMembers({ member, presence }: Channel): void {
+  member?.begin();
+  presence?.begin();
 }

@@ -15,16 +15,17 @@ import {
 import { describeError, type Logger } from "@walcast/telemetry";
 import type { Admission, Decision } from "./admission.ts";
 import type { Broadcaster } from "./broadcaster.ts";
-import { addressing, type Channel } from "./channel.ts";
+import { addressing, beginMembers, type Channel } from "./channel.ts";
 import { allRights, type Rights } from "./channel-rights.ts";
 import { FrameQueue } from "./frame-queue.ts";
 import { joinRefusedBy } from "./join-limit.ts";
 import { requested, resumeRefusal } from "./join-request.ts";
 import type { Limits } from "./limits.ts";
-import { Member, type MemberSocket } from "./member.ts";
+import { membersOf, type ChannelRules } from "./channel-members.ts";
+import { heldJoin, type HeldJoin } from "./held-join.ts";
+import type { MemberSocket } from "./member.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { Presence } from "./presence.ts";
-import { PresenceMember } from "./presence-member.ts";
 import type { Subscriber, SubscribingConnection } from "./subscriber.ts";
 import { TokenExpiry } from "./token-expiry.ts";
 
@@ -36,16 +37,6 @@ export interface ClientSocket extends MemberSocket {
   /** What was sent and has not left this process. */
   unsentBytes(): number;
   end(code: number, reason: string): void;
-}
-
-/** What holds for every channel. */
-export interface ChannelRules {
-  /** Channels take part in presence without asking. */
-  readonly isPresenceEnabled: boolean;
-  /** Of broadcasts and of what is tracked. */
-  readonly payloadLimitBytes: number;
-  /** A refused join is answered after this long. */
-  readonly errorBackoffMs: number;
 }
 
 export interface ConnectionOptions {
@@ -135,8 +126,9 @@ export class Connection implements SubscribingConnection {
   }
 
   system(channel: Channel, message: SystemMessage): void {
-    const { topic, joinRef } = channel;
-    this.#send(this.serializer.push({ topic, joinRef, event: "system", payload: message }));
+    this.#send(
+      this.serializer.push({ topic: channel.topic, joinRef: channel.joinRef, event: "system", payload: message }),
+    );
   }
 
   /** Tells every channel that receives changes. */
@@ -251,7 +243,7 @@ export class Connection implements SubscribingConnection {
     return undefined;
   }
 
-  /** Makes the channel and answers its join; the returned function starts what the channel asked for. */
+  /** Makes the channel and answers its join, unless that waits; the returned function starts what the channel asked for. */
   #open(join: Join): () => void {
     const { topic, ref, joinRef, request, claims } = join;
     const { requests, entries } = requested(topic, request);
@@ -264,19 +256,19 @@ export class Connection implements SubscribingConnection {
       resumeFrom: request.resume.tag === "from" ? request.resume.position : undefined,
       claims,
       membership: undefined,
-      ...this.#members(join),
+      ...membersOf({ ...join, send: (frame) => this.#send(frame) }, this.#options),
       ended: new AbortController(),
       expiry: new TokenExpiry({ now: this.#now, onExpired: (secondsAgo) => this.#expired(channel, secondsAgo) }),
+      held: this.#hold(join, reply, () => channel),
     };
     this.#channels.set(topic, channel);
     this.#options.metrics.channels.inc();
     this.#countUser();
     if (claims !== undefined) channel.expiry.watch(claims);
-    this.#send(reply);
+    if (channel.held === undefined) this.#send(reply);
     return () => {
       // Not before: the former channel of the topic unsubscribes the same socket from the same native topic.
-      channel.member?.begin();
-      channel.presence?.begin();
+      if (channel.held === undefined) beginMembers(channel);
       if (requests.length === 0) return;
       this.#options.subscriber.subscribe(this, channel, requests).catch((error: unknown) => {
         this.#options.log.error({ topic, ...describeError(error) }, "subscribing failed");
@@ -285,17 +277,18 @@ export class Connection implements SubscribingConnection {
     };
   }
 
-  /** What a current channel is beside a receiver of changes; legacy ones are nothing else (protocol.md 3.9). */
-  #members({ topic, joinRef, request, rights }: Join): Pick<Channel, "member" | "presence"> {
-    if (request.tag === "legacy") return {};
-    const { socket, broadcaster, presence, limits, rules } = this.#options;
-    const common = { address: { topic, isPrivate: request.isPrivate }, rights, serializer: this.serializer, socket };
-    const wants = { ...request.presence, isEnabled: request.presence.isEnabled || rules.isPresenceEnabled };
-    const send = (frame: string): void => this.#send(frame);
-    return {
-      member: new Member({ ...common, wants: request.broadcast, broadcaster }),
-      presence: new PresenceMember({ ...common, ...rules, wants, presence, limits, joinRef, send }),
-    };
+  /** Apart, so that no other channel keeps its join and the answer for as long as it lasts. */
+  #hold(join: Join, reply: string, channelOf: () => Channel): HeldJoin | undefined {
+    return heldJoin(join.request, {
+      onLive: () => {
+        this.#send(reply);
+        beginMembers(channelOf());
+      },
+      onRefused: (reason) => {
+        this.#remove(channelOf());
+        this.#refuse(join, reason);
+      },
+    });
   }
 
   /** Always answered, also where there is no presence to take part in (protocol.md 4.5). */
@@ -314,7 +307,7 @@ export class Connection implements SubscribingConnection {
     if (answer !== undefined) this.#reply({ topic, ref, joinRef }, answer.status, answer.response);
   }
 
-  #refuse({ topic, ref, joinRef }: ClientFrame, reason: string): void {
+  #refuse({ topic, ref, joinRef }: Pick<Join, "topic" | "ref" | "joinRef">, reason: string): void {
     this.#options.metrics.refusals.inc({ reason: reason.split(":")[0] ?? "" });
     const answer = (): void => this.#reply({ topic, ref, joinRef }, "error", { reason });
     const { errorBackoffMs } = this.#options.rules;
@@ -361,6 +354,7 @@ export class Connection implements SubscribingConnection {
   /** The server ends the channel and says why; the client does not come back by itself (protocol.md 4.10). */
   #shutdown(channel: Channel, reason: string): void {
     if (channel.ended.signal.aborted) return;
+    if (channel.held?.isWaiting === true) return channel.held.disabled(reason);
     this.system(channel, shutdown(channel.topic, reason));
     this.#end(channel, "phx_close");
   }
@@ -374,6 +368,7 @@ export class Connection implements SubscribingConnection {
     if (channel.ended.signal.aborted) return;
     channel.ended.abort();
     channel.expiry.stop();
+    channel.held?.end();
     if (this.#channels.get(channel.topic) === channel) this.#channels.delete(channel.topic);
     this.#options.metrics.channels.dec();
     this.#countUser();

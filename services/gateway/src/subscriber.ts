@@ -92,8 +92,10 @@ export class Subscriber {
         if (signal.aborted) return;
         const message = messageOf(error);
         if (message === undefined) throw error;
-        connection.system(channel, subscribeFailed(topic, message));
-        if (!(error instanceof DatabaseUnavailableError)) return;
+        const isRetried = error instanceof DatabaseUnavailableError;
+        if (channel.held?.isWaiting !== true) connection.system(channel, subscribeFailed(topic, message));
+        else if (!isRetried) channel.held.disabled(message);
+        if (!isRetried) return;
         await sleep(5_000 + 5_000 * random(), signal);
       }
     }
@@ -103,6 +105,7 @@ export class Subscriber {
   #begin(connection: SubscribingConnection, channel: Channel, audience: Omit<Audience, "reader">): void {
     const { groups, resumer, readers } = this.#options;
     const { claims, topic, resumeFrom } = channel;
+    channel.held?.live(); // before anything that the channel receives
     const membership = new Membership({ groups, resumer, readers, connection, channel, audience, claims });
     channel.membership = membership;
     // A channel that goes on from an earlier place is told before what it missed.
