@@ -13,6 +13,12 @@ export interface Tally {
 
 const closeOpcode = 8;
 
+export interface Target {
+  readonly host?: string;
+  readonly port: number;
+  readonly path: string;
+}
+
 export class LightClient {
   readonly #socket: Socket;
   readonly #tally: Tally;
@@ -23,19 +29,25 @@ export class LightClient {
   #waiter: { readonly text: string; readonly resolve: () => void } | undefined;
   /** Given every frame; undefined: frames are counted only. */
   onFrame: ((payload: Buffer) => void) | undefined;
+  /** Whoever ended it. */
+  onClose: (() => void) | undefined;
 
   private constructor(socket: Socket, tally: Tally) {
     this.#socket = socket;
     this.#tally = tally;
     socket.setNoDelay(true);
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
-    socket.on("close", () => tally.closed++);
+    socket.on("close", () => {
+      tally.closed++;
+      this.onClose?.();
+    });
     socket.on("error", () => undefined); // told by the close
   }
 
   /** Resolves when the server has taken the upgrade. */
-  static async open(target: { readonly port: number; readonly path: string }, tally: Tally): Promise<LightClient> {
-    const socket = connect({ host: "127.0.0.1", port: target.port });
+  static async open(target: Target, tally: Tally): Promise<LightClient> {
+    const { host = "127.0.0.1", port } = target;
+    const socket = connect({ host, port });
     const client = new LightClient(socket, tally);
     socket.write(
       `GET ${target.path} HTTP/1.1\r\nHost: 127.0.0.1:${target.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
