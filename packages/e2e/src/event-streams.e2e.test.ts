@@ -104,7 +104,7 @@ it("answers a bad token with its status, and a bad position with an event", asyn
   const { events } = await open(port(), "table=rows&from=yesterday");
   await waitUntil(() => events.length > 0, { what: "the error" });
   expect(events[0]).toMatchObject({
-    event: "error",
+    event: "refused",
     data: expect.stringContaining("InvalidResumePosition") as unknown,
   });
 });

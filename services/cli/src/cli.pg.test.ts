@@ -153,3 +153,25 @@ describe("walcast as a program", () => {
     expect([code, text]).toEqual([1, expect.stringMatching(/unknown command 'gatewy'[\s\S]*Did you mean gateway/u)]);
   });
 });
+
+describe("walcast tail", () => {
+  it("prints changes as they come, from a position on, and says why it is not let in", async () => {
+    const { sql, env } = await ownDatabase();
+    await sql.query("CREATE TABLE rows (id int8 PRIMARY KEY); CREATE PUBLICATION supabase_realtime FOR ALL TABLES");
+    const port = String(await freePort());
+    const standalone = start(["standalone"], { ...env, PORT: port });
+    await standalone.waitForLine("leader: replication started", { timeoutMs: 40_000 });
+    const url = `--url=http://127.0.0.1:${port}`;
+    await sql.query("INSERT INTO rows VALUES (1), (9007199254740993)");
+    const tail = start(["tail", "rows", url, "--from=1.0/0.0", "--filter=id=gt.1"], {});
+    const line = await tail.waitForLine("INSERT");
+    expect(line).toMatch(/^1\.0\/[0-9A-F]+\.1 {2}INSERT {2}public\.rows {2}"record":\{"id":9007199254740993\}$/);
+    await sql.query("DELETE FROM rows WHERE id > 1");
+    await tail.waitForLine("DELETE");
+    const refused = await run(["tail", "rows", url, "--from=yesterday"], {});
+    expect([refused.code, refused.text]).toEqual([
+      1,
+      expect.stringContaining("TAIL_REFUSED: the gateway refused: Invalid"),
+    ]);
+  });
+});

@@ -1,4 +1,4 @@
-import { loadConfig, orExit, type Config, type Environment } from "@walcast/config";
+import { loadConfig, orExit, secret, type Config, type Environment } from "@walcast/config";
 import { gatewaySettings } from "@walcast/gateway";
 import { ingesterSettings, replicationSettings } from "@walcast/ingester";
 import { databaseSettings } from "@walcast/postgres";
@@ -23,3 +23,9 @@ export const readDoctorConfig = (environment: Environment = process.env): Doctor
     config: loadConfig(doctorSettings, environment),
     isGiven: (name) => Boolean(environment[name] ?? environment[`${name}_FILE`]),
   }));
+
+/** What `tail` shows the gateway, if it asks. */
+export const readToken = (environment: Environment = process.env): string | undefined =>
+  orExit(() =>
+    loadConfig({ WALCAST_TOKEN: secret("The token for `walcast tail`.") }, environment),
+  ).WALCAST_TOKEN?.reveal();

@@ -8,3 +8,11 @@ export class SlotInUseError extends Error {
     );
   }
 }
+
+/** The gateway does not let `tail` in. Operator: set WALCAST_TOKEN, or look at --filter and --from. */
+export class TailRefusedError extends Error {
+  readonly code = "TAIL_REFUSED";
+  constructor(reason: string) {
+    super(`the gateway refused: ${reason}`);
+  }
+}

@@ -27,6 +27,19 @@ export function createProgram(): Command {
     .addHelpText("after", "\nExit code: 0 healthy, 1 something to fix, 78 the settings cannot be read.")
     .action(async (options: DoctorFlags) => (await import("./doctor.ts")).runDoctor(options));
   program
+    .command("tail")
+    .description(
+      "prints changes of a table as they come, over server-sent events; after a disconnect it goes on where it was",
+    )
+    .argument("<table>", "a table's name, schema.table, or * for all of a schema")
+    .option("--url <url>", "a gateway", "http://localhost:4000")
+    .option("--filter <filter>", "as subscriptions have it: id=gt.5,status=in.(open,paid)")
+    .option("--event <event>", "INSERT, UPDATE or DELETE alone")
+    .option("--from <position>", "what came after this position, first")
+    .option("--json", "print each change as a line of JSON", false)
+    .addHelpText("after", "\nWALCAST_TOKEN is the token, where the gateway asks for one.")
+    .action(async (table: string, options: TailFlags) => (await import("./tail.ts")).runTail(table, options));
+  program
     .command("drop-slot")
     .description("drops the replication slot SLOT_NAME for good, when walcast is uninstalled")
     .option("--wait <seconds>", "how long somebody may still read it", (text) => Number(text), 60)
@@ -44,6 +57,14 @@ export interface DoctorFlags {
   readonly json: boolean;
   readonly fix: boolean;
   readonly strict: boolean;
+}
+
+export interface TailFlags {
+  readonly url: string;
+  readonly filter?: string;
+  readonly event?: string;
+  readonly from?: string;
+  readonly json: boolean;
 }
 
 export interface DropSlotFlags {

@@ -197,7 +197,7 @@ class EventStream implements ClientSocket {
   send(frame: string): void {
     const { event, payload } = (parseJson(frame) ?? {}) as { event?: unknown; payload?: Record<string, unknown> };
     if (event === "phx_reply" && payload?.["status"] === "error") {
-      this.write(`event: error\ndata: ${JSON.stringify(payload["response"])}\n\n`);
+      this.write(`event: refused\ndata: ${JSON.stringify(payload["response"])}\n\n`);
       return this.end();
     }
     if (event === "phx_close" || event === "phx_error") return this.end();
