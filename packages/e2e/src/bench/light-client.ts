@@ -51,7 +51,7 @@ export class LightClient {
     const client = new LightClient(socket, tally);
     socket.write(
       `GET ${target.path} HTTP/1.1\r\nHost: 127.0.0.1:${target.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
-        "Sec-WebSocket-Key: d2FsY2FzdCBiZW5jaG1hcms=\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        "Sec-WebSocket-Key: d2FsY2FzdC1iZW5jaG1hcg==\r\nSec-WebSocket-Version: 13\r\n\r\n",
     );
     await client.#until("");
     return client;
