@@ -68,6 +68,7 @@ it.each([
   socket.end();
   await insert(cluster, 11, 3_000, 1_000); // three megabytes
   const again = await join(cluster.url, { resume: { from } });
+  expect((await systemOf(again, "postgres_changes"))[4]).toMatchObject({ position: from });
   expect((await systemOf(again, "resume"))[4]).toMatchObject({ status: "ok", message: "Resumed" });
   await insert(cluster, 3_001, 3_010);
   await untilIds(again, 3_005);

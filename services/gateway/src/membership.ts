@@ -60,16 +60,20 @@ export class Membership implements Listener {
     else this.#follow(from);
   }
 
-  /** Another token: what it has not been shown yet is shown by the new one's rights. */
-  reauthorise(claims: Claims): void {
-    if (this.#options.readers === undefined || this.#isOver) return;
+  /**
+   * Another token: what it has not been shown yet is shown by the new one's rights. Returns the place it goes on from where
+   * that is not the present.
+   */
+  reauthorise(claims: Claims): Position | undefined {
+    if (this.#options.readers === undefined || this.#isOver) return undefined;
     const principal = principalOf(claims);
-    if (principal.key === this.#principal?.key) return;
+    if (principal.key === this.#principal?.key) return this.#follower?.follower.position;
     const undecided = this.#group && this.#options.readers.firstUndecided(this.#group, this);
     const from = this.#follower?.follower.position ?? (undecided && before(undecided));
     this.#leave();
     this.#principal = principal;
     this.start(from);
+    return from;
   }
 
   hear(group: Group): void {

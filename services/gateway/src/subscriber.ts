@@ -104,13 +104,13 @@ export class Subscriber {
   /** From this moment on nothing is missed: the channel is one of its group, or on its way to become so. */
   #begin(connection: SubscribingConnection, channel: Channel, audience: Omit<Audience, "reader">): void {
     const { groups, resumer, readers } = this.#options;
-    const { claims, topic, resumeFrom } = channel;
+    const { claims, resumeFrom } = channel;
     channel.held?.live(); // before anything that the channel receives
     const membership = new Membership({ groups, resumer, readers, connection, channel, audience, claims });
     channel.membership = membership;
     // A channel that goes on from an earlier place is told before what it missed.
     if (resumeFrom === undefined) membership.start(undefined);
-    connection.system(channel, subscribed(topic, formatPosition(resumer.recent.end ?? beginning)));
+    this.#tellPlace(connection, channel, resumeFrom);
     if (resumeFrom !== undefined) membership.start(resumeFrom);
   }
 
@@ -118,9 +118,16 @@ export class Subscriber {
   reauthorise(connection: SubscribingConnection, channel: Channel, claims: Claims): void {
     channel.claims = claims;
     if (channel.membership === undefined) return; // it will begin with this token
-    channel.membership.reauthorise(claims);
-    const { resumer } = this.#options;
-    connection.system(channel, subscribed(channel.topic, formatPosition(resumer.recent.end ?? beginning)));
+    this.#tellPlace(connection, channel, channel.membership.reauthorise(claims));
+  }
+
+  /**
+   * Never the present to a channel that is still to get what it missed: a client that is cut off then would come back with
+   * that place, and what it missed would be lost.
+   */
+  #tellPlace(connection: SubscribingConnection, channel: Channel, from: Position | undefined): void {
+    const place = from ?? this.#options.resumer.recent.end ?? beginning;
+    connection.system(channel, subscribed(channel.topic, formatPosition(place)));
   }
 
   /** All bindings or none (protocol.md 4.7). A legacy topic may name a table that is published later. */

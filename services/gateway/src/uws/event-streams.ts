@@ -1,6 +1,7 @@
 import { isObject, memberSlices, parseJson, serializerV1, type Serializer } from "@walcast/protocol";
 import type { HttpRequest, HttpResponse, TemplatedApp } from "uWebSockets.js";
 import type { ClientSocket, Connection } from "../connection.ts";
+import { namedHeaders } from "./named-headers.ts";
 
 export interface EventStreamsOptions {
   /** Why a client is not let in, if it is not. */
@@ -129,13 +130,9 @@ function readRequest(request: HttpRequest): StreamRequest {
     ...optional("resume", from === undefined ? undefined : { from }),
   };
   const topic = `realtime:${query.get("topic") ?? "sse"}`;
-  const headers: Record<string, string> = {};
-  request.forEach((name, value) => {
-    if (name.startsWith("x-") && name !== "x-api-key") headers[name] = value;
-  });
   return {
     token,
-    headers,
+    headers: namedHeaders(request),
     join: JSON.stringify({ topic, event: "phx_join", payload: { config }, ref: "1", join_ref: "1" }),
   };
 }

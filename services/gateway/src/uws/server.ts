@@ -21,6 +21,7 @@ import type { GatewayMetrics } from "../metrics.ts";
 import { addBroadcastRoutes } from "./broadcast-routes.ts";
 import { EventStreams } from "./event-streams.ts";
 import { addHttpRoutes } from "./http-routes.ts";
+import { namedHeaders } from "./named-headers.ts";
 import { cutLimitBytes, SlowConsumers } from "./slow-consumers.ts";
 
 export interface ServerOptions {
@@ -332,15 +333,4 @@ export class Server {
       else connection.receiveBinary(frame);
     }
   }
-}
-
-const noHeaders: Readonly<Record<string, string>> = {};
-
-/** The `x-*` headers, which policies may look at (protocol.md 1.2); the key is none of their business. */
-function namedHeaders(request: HttpRequest): Readonly<Record<string, string>> {
-  const named: Record<string, string> = {};
-  request.forEach((name, value) => {
-    if (name.startsWith("x-") && name !== "x-api-key") named[name] = value;
-  });
-  return Object.keys(named).length === 0 ? noHeaders : named;
 }
