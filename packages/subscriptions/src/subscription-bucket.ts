@@ -1,8 +1,8 @@
+import type { ChangeKind } from "@walcast/change-log";
 import type { Relation } from "@walcast/model";
 import { compileName } from "./name-pattern.ts";
-import type { RecordReader } from "./record-reader.ts";
 import type { Subscription } from "./subscription.ts";
-import { TableIndex } from "./table-index.ts";
+import { TableIndex, type FilteredChange } from "./table-index.ts";
 
 /** The subscriptions that name the same tables in the same words. */
 export class SubscriptionBucket<G> {
@@ -42,12 +42,14 @@ export class SubscriptionBucket<G> {
     for (const index of this.#indexes.values()) index.remove(subscription);
   }
 
-  visitUnfiltered(visit: (subscription: Subscription<G>) => void): void {
-    this.#unfiltered.forEach(visit);
+  visitUnfiltered(kind: ChangeKind, visit: (subscription: Subscription<G>) => void): void {
+    this.#unfiltered.forEach((subscription) => {
+      if (subscription.kinds.has(kind)) visit(subscription);
+    });
   }
 
-  visitFiltered(relation: Relation, record: RecordReader, visit: (subscription: Subscription<G>) => void): void {
-    this.#indexOf(relation).match(relation.columns, record, visit);
+  visitFiltered(relation: Relation, change: FilteredChange, visit: (subscription: Subscription<G>) => void): void {
+    this.#indexOf(relation).match(relation.columns, change, visit);
   }
 
   #indexOf(relation: Relation): TableIndex<G> {

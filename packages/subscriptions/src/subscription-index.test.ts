@@ -63,6 +63,13 @@ function naiveMatch(all: Iterable<Subscription<string>>, of: Relation, { kind, r
 const sorted = (matches: ReadonlyMap<string, readonly number[]>) =>
   new Map([...matches].map(([group, ids]) => [group, ids.toSorted((a, b) => a - b)]));
 
+/** The ids that matched, by group. */
+function byGroup(matches: readonly Subscription<string>[]): ReadonlyMap<string, readonly number[]> {
+  const groups = new Map<string, number[]>();
+  for (const { group, id } of matches) groups.set(group, [...(groups.get(group) ?? []), id]);
+  return groups;
+}
+
 describe("SubscriptionIndex", () => {
   it("equals the naive filter, over additions, removals and tables that change", () => {
     const schemas = fc.constantFrom("public", "private", "p%", "*");
@@ -148,7 +155,7 @@ describe("SubscriptionIndex", () => {
               kind === "update" || kind === "delete" ? step.old : undefined,
             );
             const expected = sorted(naiveMatch(live, of, happened));
-            expect(sorted(index.match(of, happened))).toEqual(expected);
+            expect(sorted(byGroup(index.match(of, happened)))).toEqual(expected);
             if (expected.size > 0) expect(index.concerns(of)).toBe(true);
           }
         }
@@ -165,8 +172,8 @@ describe("SubscriptionIndex", () => {
       index.add(subscription("g", id + 1, { filter }));
     }
     const todos = relation("public", "todos");
-    expect(sorted(index.match(todos, change("insert", { id: 1 })))).toEqual(new Map([["g", [1, 2, 4]]]));
-    expect(index.match(relation("public", "users"), change("insert", { id: 1 }))).toEqual(new Map());
+    expect(sorted(byGroup(index.match(todos, change("insert", { id: 1 }))))).toEqual(new Map([["g", [1, 2, 4]]]));
+    expect(index.match(relation("public", "users"), change("insert", { id: 1 }))).toEqual([]);
   });
 
   it("looks at the old row of a delete and at the new row of an update", () => {
@@ -174,9 +181,9 @@ describe("SubscriptionIndex", () => {
     index.add(subscription("one", 1, { filter: "id=eq.1" }));
     index.add(subscription("two", 2, { filter: "id=eq.2" }));
     const todos = relation("public", "todos");
-    expect([...index.match(todos, change("update", { id: 2 }, { id: 1 })).keys()]).toEqual(["two"]);
-    expect([...index.match(todos, change("delete", undefined, { id: 1 })).keys()]).toEqual(["one"]);
-    expect([...index.match(todos, change("delete", undefined, { name: "x" })).keys()]).toEqual([]);
+    expect(index.match(todos, change("update", { id: 2 }, { id: 1 })).map(({ group }) => group)).toEqual(["two"]);
+    expect(index.match(todos, change("delete", undefined, { id: 1 })).map(({ group }) => group)).toEqual(["one"]);
+    expect(index.match(todos, change("delete", undefined, { name: "x" })).map(({ group }) => group)).toEqual([]);
   });
 
   it("gives a truncate to those who want truncates and have no filter", () => {
@@ -184,15 +191,15 @@ describe("SubscriptionIndex", () => {
     index.add(subscription("all", 1, { kinds: ["truncate"] }));
     index.add(subscription("filtered", 2, { kinds: ["truncate"], filter: "id=eq.1" }));
     index.add(subscription("rows", 3));
-    expect([...index.match(relation("public", "todos"), change("truncate")).keys()]).toEqual(["all"]);
+    expect(index.match(relation("public", "todos"), change("truncate")).map(({ group }) => group)).toEqual(["all"]);
   });
 
   it("compares by the column's new type once the table has changed", () => {
     const index = new SubscriptionIndex<string>();
     index.add(subscription("number", 1, { filter: "id=eq.01" }));
-    expect(index.match(relation("public", "todos"), change("insert", { id: 1 })).size).toBe(1);
-    expect(index.match(relation("public", "todos", "text"), change("insert", { id: "1" })).size).toBe(0);
-    expect(index.match(relation("public", "todos", "text"), change("insert", { id: "01" })).size).toBe(1);
+    expect(index.match(relation("public", "todos"), change("insert", { id: 1 })).length).toBe(1);
+    expect(index.match(relation("public", "todos", "text"), change("insert", { id: "1" })).length).toBe(0);
+    expect(index.match(relation("public", "todos", "text"), change("insert", { id: "01" })).length).toBe(1);
   });
 
   it("keeps names apart that run together", () => {

@@ -53,22 +53,18 @@ export class SubscriptionIndex<G> {
     return this.#bucketsOf(relation).length > 0;
   }
 
-  /** The matching groups, each with the ids of its bindings that matched. */
-  match(relation: Relation, change: LoggedChange): Map<G, number[]> {
-    const matches = new Map<G, number[]>();
-    const keep = ({ kinds, group, id }: Subscription<G>): void => {
-      if (!kinds.has(change.kind)) return;
-      const ids = matches.get(group);
-      if (ids === undefined) matches.set(group, [id]);
-      else ids.push(id);
-    };
-    const filterBy = change.kind === "delete" ? change.oldRecord : change.record;
-    let reader: RecordReader | undefined;
+  /** The subscriptions that want the change. */
+  match(relation: Relation, change: LoggedChange): readonly Subscription<G>[] {
+    const matches: Subscription<G>[] = [];
+    const keep = (subscription: Subscription<G>): void => void matches.push(subscription);
+    const { kind } = change;
+    const filterBy = kind === "delete" ? change.oldRecord : change.record;
+    let record: RecordReader | undefined;
     for (const bucket of this.#bucketsOf(relation)) {
-      bucket.visitUnfiltered(keep);
+      bucket.visitUnfiltered(kind, keep);
       if (filterBy === undefined || !bucket.hasFilters) continue;
-      reader ??= new RecordReader(filterBy, shapeOf(relation.columns));
-      bucket.visitFiltered(relation, reader, keep);
+      record ??= new RecordReader(filterBy, shapeOf(relation.columns));
+      bucket.visitFiltered(relation, { kind, record }, keep);
     }
     return matches;
   }

@@ -1,17 +1,20 @@
+import type { ChangeKind } from "@walcast/change-log";
 import type { Relation } from "@walcast/model";
 import { addTo, takeFrom, visitAll, type Bag } from "./bag.ts";
 import type { Comparable } from "./comparable.ts";
 import { compileFilter, passes, type Access, type CompiledTerm } from "./compiled-filter.ts";
 import { FilterTypeError } from "./filter-errors.ts";
 import type { Filter } from "./filter.ts";
+import { MultiMap } from "./multi-map.ts";
 import type { Operand } from "./operand.ts";
 import { RangeIndex } from "./range-index.ts";
 import type { RecordReader } from "./record-reader.ts";
 import type { Subscription } from "./subscription.ts";
 import { shapeOf, type TableShape } from "./table-shape.ts";
 
-/** One distinct filter and everyone who has it: it is tested once for all of them. */
+/** One distinct filter and everyone who has it for the same kinds of changes: it is tested once for all of them. */
 interface Entry<G> {
+  readonly kinds: ReadonlySet<ChangeKind>;
   subscriptions: Bag<Subscription<G>>;
   /** What is left to test once the index has found it. */
   rest: readonly CompiledTerm[];
@@ -22,18 +25,29 @@ interface Entry<G> {
 /** Most filters are one lookup and no more. */
 const noTerms: readonly CompiledTerm[] = [];
 
-/** Equal filters have equal keys. */
-const keyOf = ({ filter }: { readonly filter: Filter }): string => JSON.stringify(filter);
+/** Equal filters for equal kinds have equal keys. */
+const keyOf = ({ filter, kinds }: Pick<Subscription<unknown>, "filter" | "kinds">): string =>
+  JSON.stringify([filter, kindsKey(kinds)]);
+const filterOf = (key: string): Filter => (JSON.parse(key) as [Filter])[0];
+const kindsKey = (kinds: ReadonlySet<ChangeKind>): string => [...kinds].join();
 
+/** Lookups of one column by those who want the same kinds of changes. */
 interface EqualityIndex<G> {
   readonly operand: Operand;
+  readonly kinds: ReadonlySet<ChangeKind>;
   /** Of filters that are one lookup and no more: the way over their entries, 100,000 of them, was a sixth of a match's time. */
-  readonly found: Map<Comparable, Bag<Subscription<G>>>;
+  readonly found: MultiMap<Comparable, Subscription<G>>;
   /** Of filters that ask for more. */
-  readonly candidates: Map<Comparable, Bag<Entry<G>>>;
+  readonly candidates: MultiMap<Comparable, Entry<G>>;
 }
 
 type EqualAccess = Extract<Access, { tag: "equal" }>;
+
+/** What of a change filters look at. */
+export interface FilteredChange {
+  readonly kind: ChangeKind;
+  readonly record: RecordReader;
+}
 
 /**
  * The filtered subscriptions of one table, compiled for its present columns. Equality is looked up by value, so a change
@@ -55,9 +69,10 @@ export class TableIndex<G> {
       if (isFoundAtOnce(known)) this.#addFound(subscription, known.place);
       return;
     }
-    const entry: Entry<G> = { subscriptions: subscription, rest: noTerms, place: undefined };
+    const { kinds, filter } = subscription;
+    const entry: Entry<G> = { kinds, subscriptions: subscription, rest: noTerms, place: undefined };
     this.#entries.set(key, entry);
-    if (this.#columns !== undefined) this.#enter(entry, subscription, shapeOf(this.#columns));
+    if (this.#columns !== undefined) this.#enter(entry, filter, shapeOf(this.#columns));
   }
 
   remove(subscription: Subscription<G>): void {
@@ -74,19 +89,21 @@ export class TableIndex<G> {
     this.#takeOut(entry);
   }
 
-  /** Visits the subscriptions whose filter the record passes. `columns` must be those the record was written with. */
-  match(columns: Relation["columns"], record: RecordReader, visit: (subscription: Subscription<G>) => void): void {
+  /**
+   * Visits the subscriptions that want this kind of change and whose filter the record passes. `columns` must be those the
+   * record was written with.
+   */
+  match(columns: Relation["columns"], { kind, record }: FilteredChange, visit: (one: Subscription<G>) => void): void {
     if (columns !== this.#columns) this.#recompile(columns);
-    const candidate = ({ rest, subscriptions }: Entry<G>): void => {
-      if (passes(rest, record)) visitAll(subscriptions, visit);
+    const candidate = ({ kinds, rest, subscriptions }: Entry<G>): void => {
+      if (kinds.has(kind) && passes(rest, record)) visitAll(subscriptions, visit);
     };
-    for (const { operand, found, candidates } of this.#equality.values()) {
+    for (const { operand, kinds, found, candidates } of this.#equality.values()) {
+      if (!kinds.has(kind)) continue;
       const value = operand.value(record);
       if (value === undefined || value === null) continue;
-      const subscriptions = found.get(value);
-      if (subscriptions !== undefined) visitAll(subscriptions, visit);
-      const entries = candidates.size === 0 ? undefined : candidates.get(value);
-      if (entries !== undefined) visitAll(entries, candidate);
+      found.visit(value, visit);
+      candidates.visit(value, candidate);
     }
     for (const range of this.#ranges.values()) {
       const value = range.operand.value(record);
@@ -103,11 +120,11 @@ export class TableIndex<G> {
     const shape = shapeOf(columns);
     for (const [key, entry] of this.#entries) {
       entry.place = undefined;
-      this.#enter(entry, { filter: JSON.parse(key) as Filter }, shape);
+      this.#enter(entry, filterOf(key), shape);
     }
   }
 
-  #enter(entry: Entry<G>, { filter }: Pick<Subscription<G>, "filter">, shape: TableShape): void {
+  #enter(entry: Entry<G>, filter: Filter, shape: TableShape): void {
     let terms: CompiledTerm[];
     try {
       terms = compileFilter(filter, shape);
@@ -127,21 +144,22 @@ export class TableIndex<G> {
     else this.#addCandidate(entry, place);
   }
 
-  #addFound(subscription: Subscription<G>, { operand, values }: EqualAccess): void {
-    const { found } = this.#equalityOf(operand);
-    for (const value of values) found.set(value, addTo(found.get(value), subscription));
+  #addFound(subscription: Subscription<G>, access: EqualAccess): void {
+    const { found } = this.#equalityOf(access, subscription.kinds);
+    for (const value of access.values) found.add(value, subscription);
   }
 
-  #addCandidate(entry: Entry<G>, { operand, values }: EqualAccess): void {
-    const { candidates } = this.#equalityOf(operand);
-    for (const value of values) candidates.set(value, addTo(candidates.get(value), entry));
+  #addCandidate(entry: Entry<G>, access: EqualAccess): void {
+    const { candidates } = this.#equalityOf(access, entry.kinds);
+    for (const value of access.values) candidates.add(value, entry);
   }
 
-  #equalityOf(operand: Operand): EqualityIndex<G> {
-    const known = this.#equality.get(operand.key);
+  #equalityOf({ operand }: EqualAccess, kinds: ReadonlySet<ChangeKind>): EqualityIndex<G> {
+    const key = equalityKey(operand, kinds);
+    const known = this.#equality.get(key);
     if (known !== undefined) return known;
-    const index: EqualityIndex<G> = { operand, found: new Map(), candidates: new Map() };
-    this.#equality.set(operand.key, index);
+    const index: EqualityIndex<G> = { operand, kinds, found: new MultiMap(), candidates: new MultiMap() };
+    this.#equality.set(key, index);
     return index;
   }
 
@@ -161,29 +179,25 @@ export class TableIndex<G> {
       range.remove(place, entry);
       if (range.isEmpty) this.#ranges.delete(place.operand.key);
     } else if (!isFoundAtOnce(entry)) {
-      const index = this.#equalityOf(place.operand);
-      for (const value of place.values) takeOut(index.candidates, value, entry);
+      const index = this.#equalityOf(place, entry.kinds);
+      for (const value of place.values) index.candidates.delete(value, entry);
       this.#dropEmpty(index);
     }
   }
 
-  #takeOutFound(subscription: Subscription<G>, { operand, values }: EqualAccess): void {
-    const index = this.#equalityOf(operand);
-    for (const value of values) takeOut(index.found, value, subscription);
+  #takeOutFound(subscription: Subscription<G>, access: EqualAccess): void {
+    const index = this.#equalityOf(access, subscription.kinds);
+    for (const value of access.values) index.found.delete(value, subscription);
     this.#dropEmpty(index);
   }
 
-  #dropEmpty({ operand, found, candidates }: EqualityIndex<G>): void {
-    if (found.size === 0 && candidates.size === 0) this.#equality.delete(operand.key);
+  #dropEmpty({ operand, kinds, found, candidates }: EqualityIndex<G>): void {
+    if (found.isEmpty && candidates.isEmpty) this.#equality.delete(equalityKey(operand, kinds));
   }
 }
+
+const equalityKey = (operand: Operand, kinds: ReadonlySet<ChangeKind>): string => `${kindsKey(kinds)} ${operand.key}`;
 
 /** Nothing is left to test: its subscriptions themselves are what a lookup finds. */
 const isFoundAtOnce = <G>(entry: Entry<G>): entry is Entry<G> & { place: EqualAccess } =>
   entry.rest === noTerms && typeof entry.place === "object" && entry.place.tag === "equal";
-
-function takeOut<T extends object>(bags: Map<Comparable, Bag<T>>, value: Comparable, item: T): void {
-  const left = takeFrom(bags.get(value), item);
-  if (left === undefined) bags.delete(value);
-  else bags.set(value, left);
-}

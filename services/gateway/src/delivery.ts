@@ -3,7 +3,7 @@ import type { Position, Relation } from "@walcast/model";
 import type { ChangeDataOptions } from "./change-data.ts";
 import { bringsBroadcasts, broadcastOf } from "./database-broadcasts.ts";
 import { FanOut, type Emit } from "./fan-out.ts";
-import type { Group, Groups, View } from "./group.ts";
+import { byView, type Group, type Groups, type View } from "./group.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { Readers } from "./readers.ts";
 import type { GuardedChange } from "./ruling.ts";
@@ -62,8 +62,9 @@ export class Delivery {
         continue;
       }
       if (!index.concerns(relation)) continue;
-      const matches = index.match(relation, change);
-      if (matches.size === 0) continue;
+      const found = index.match(relation, change);
+      if (found.length === 0) continue;
+      const matches = byView(found);
       for (const guarded of takeGuarded(matches)) readers?.take({ ...guarded, change, relation, fanOut, emit });
       fanOut.change(change, matches, emit);
       this.#options.metrics.frames.inc(matches.size);

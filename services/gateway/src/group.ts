@@ -125,6 +125,17 @@ export class Groups {
   }
 }
 
+/** The views that want a change, with the ids of their bindings that do. */
+export function byView(subscriptions: readonly Subscription<View>[]): Map<View, number[]> {
+  const views = new Map<View, number[]>();
+  for (const { group: view, id } of subscriptions) {
+    const ids = views.get(view);
+    if (ids === undefined) views.set(view, [id]);
+    else ids.push(id);
+  }
+  return views;
+}
+
 /** Equal requests have equal ids, which a frame lists once. */
 const distinct = (bindings: readonly Binding[]): Binding[] => [
   ...new Map(bindings.map((binding) => [binding.id, binding])).values(),

@@ -88,7 +88,7 @@ function measure({ groups, batches }: Case): number {
   let matched = 0;
   const started = performance.now();
   for (const batch of batches) {
-    for (const change of decodeBatch(batch).changes()) matched += groups.index.match(orders, change).size;
+    for (const change of decodeBatch(batch).changes()) matched += groups.index.match(orders, change).length;
   }
   const elapsedMs = performance.now() - started;
   const changes = batchesPerRound * changesPerBatch;
