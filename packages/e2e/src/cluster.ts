@@ -143,10 +143,14 @@ export async function untilHealthy(service: RunningService): Promise<void> {
 }
 
 /** The problem that a service reports with this code. */
-export async function untilProblem(service: RunningService, code: string): Promise<Problem> {
+export async function untilProblem(
+  service: RunningService,
+  code: string,
+  { timeoutMs = 20_000 } = {},
+): Promise<Problem> {
   return await waitUntil(async () => (await service.health()).problems.find((problem) => problem.code === code), {
     what: `${service.process.name} to report ${code}`,
-    timeoutMs: 20_000,
+    timeoutMs,
   });
 }
 

@@ -223,3 +223,31 @@ it("a port that is taken", async () => {
   expect((await second.process.exit).code).toBe(1);
   expect(second.process.lines.join("\n")).toContain("stop what listens there, or set PORT");
 });
+
+it("PostgreSQL that is frozen, at the leader and the standby; thawed, nothing is missing", async () => {
+  const postgres = await startPostgres();
+  const started = await startCluster({
+    postgresUrl: postgres.url,
+    natsUrl: inject("natsUrl"),
+    ingesters: 2,
+    schema: "CREATE TABLE todos (id int PRIMARY KEY); CREATE PUBLICATION supabase_realtime FOR TABLE todos",
+  });
+  cluster = started;
+  const subscription = connectClient("2.119.0", started.url).subscribe({ table: "todos" });
+  await waitUntil(() => isSubscribed(subscription), { what: "the subscription" });
+  postgres.pause();
+  try {
+    await Promise.all(
+      started.ingesters.map((ingester) => untilProblem(ingester, "DATABASE_UNAVAILABLE", { timeoutMs: 60_000 })),
+    );
+  } finally {
+    postgres.resume();
+  }
+  await Promise.all(started.ingesters.map((ingester) => untilHealthy(ingester)));
+  await started.sql.query("INSERT INTO todos SELECT generate_series(1, 3)");
+  await waitUntil(() => subscription.changes.length >= 3, { what: "three rows" });
+  expect(subscription.changes.map(({ record }) => record["id"])).toEqual([1, 2, 3]);
+  await cluster.stop();
+  cluster = undefined;
+  await postgres.stop();
+}, 120_000);

@@ -1,6 +1,6 @@
 import { sleep } from "@walcast/lifecycle";
-import { connectClient, endClient, type Database } from "@walcast/postgres";
-import type { Client } from "pg";
+import { connectClient, DatabaseUnavailableError, endClient, type Database } from "@walcast/postgres";
+import type { Client, QueryConfig } from "pg";
 import { LeadershipLostError } from "../errors.ts";
 
 /** How often a standby asks: a waiting pg_advisory_lock() would hold a snapshot and keep vacuum from its work. */
@@ -29,6 +29,15 @@ export interface LeaderLockOptions {
 
 const lockKey = "hashtextextended('walcast ' || $1, 0)";
 
+/** A server that is frozen, or cut off, neither answers nor ends the connection: a standby would look well for ever. */
+const answerLimitMs = 10_000;
+
+const askFor = (slot: string): QueryConfig & { readonly query_timeout: number } => ({
+  text: `SELECT pg_try_advisory_lock(${lockKey}) AS is_leader`,
+  values: [slot],
+  query_timeout: answerLimitMs,
+});
+
 /** Whoever holds the lock, and whoever reads the slot. pg_locks shows a 64-bit advisory key as two halves. */
 const endHolderQuery = `
   WITH holders AS (
@@ -51,10 +60,9 @@ export async function acquireLeaderLock(options: LeaderLockOptions): Promise<Lea
   const release = (): Promise<void> => endClient(client);
   try {
     while (!signal.aborted) {
-      const { rows } = await client.query<{ is_leader: boolean }>(
-        `SELECT pg_try_advisory_lock(${lockKey}) AS is_leader`,
-        [slot],
-      );
+      const { rows } = await client
+        .query<{ is_leader: boolean }>(askFor(slot))
+        .catch((cause: unknown) => Promise.reject(new DatabaseUnavailableError({ cause })));
       if (rows[0]?.is_leader === true) return { client, lost: lost.signal, release };
       options.onStandby();
       if (options.isLeaderSilent()) {

@@ -239,7 +239,7 @@ export class ReplicationStream {
 
   #fail(error: unknown): void {
     this.#failure ??=
-      error instanceof PublicationTooYoungError
+      error instanceof PublicationTooYoungError || error instanceof ReplicationLostError
         ? error
         : new ReplicationLostError(error instanceof Error ? error.message : String(error), {
             cause: error,
