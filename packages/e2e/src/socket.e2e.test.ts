@@ -1,6 +1,9 @@
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import type { Socket } from "node:net";
 import { waitUntil } from "@walcast/testkit";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { WebSocket } from "ws";
 import { startCluster, type Cluster } from "./cluster.ts";
 import { openRaw, refusedUpgrade, type RawSocket } from "./raw-socket.ts";
 
@@ -288,6 +291,44 @@ describe("garbage costs its sender nothing but the frame", () => {
     expect(await settled(other)).toEqual([]);
     other.end();
   });
+});
+
+it("compresses large frames for clients that offer it, where that is switched on", async () => {
+  const gateway = await cluster.addGateway({ COMPRESS_ABOVE_BYTES: "100" });
+  await waitUntil(async () => (await gateway.health()).status === "ok", { what: "the gateway that compresses" });
+  const note = "many words ".repeat(1_000);
+  const received = async (url: string, perMessageDeflate: boolean) => {
+    const socket = new WebSocket(`${url}/websocket?vsn=1.0.0`, { perMessageDeflate });
+    const texts: string[] = [];
+    socket.on("message", (data: Buffer) => texts.push(data.toString("utf8")));
+    await once(socket, "open");
+    const bytes = (): number => (socket as unknown as { _socket: Socket })._socket.bytesRead;
+    const join = {
+      topic: "realtime:large",
+      event: "phx_join",
+      ref: "1",
+      payload: { config: { broadcast: { self: true } } },
+    };
+    socket.send(JSON.stringify(join));
+    await waitUntil(() => texts.some((text) => text.includes("phx_reply")), { what: "the reply" });
+    const before = bytes();
+    socket.send(
+      JSON.stringify({ ...join, event: "broadcast", payload: { type: "broadcast", event: "e", payload: { note } } }),
+    );
+    const found = await waitUntil(() => texts.find((text) => text.includes(note)), { what: "the broadcast" });
+    socket.close();
+    return { isWhole: found.includes(note), bytes: bytes() - before };
+  };
+  const url = `ws://127.0.0.1:${gateway.port}/socket`;
+  const [compressed, plain, off] = [
+    await received(url, true),
+    await received(url, false),
+    await received(cluster.url, true),
+  ];
+  expect([compressed.isWhole, plain.isWhole, off.isWhole]).toEqual([true, true, true]);
+  expect(compressed.bytes).toBeLessThan(1_000);
+  expect(plain.bytes).toBeGreaterThan(11_000);
+  expect(off.bytes).toBeGreaterThan(11_000);
 });
 
 describe("HTTP", () => {

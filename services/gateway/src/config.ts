@@ -102,6 +102,10 @@ export const clientSettings = {
     min: 65_536,
     unit: "bytes",
   }),
+  COMPRESS_ABOVE_BYTES: integer(
+    "Frames above this are compressed for clients that offer it, which all share one compressor's memory; it costs CPU for each client. 0: off.",
+    { default: 0, unit: "bytes" },
+  ),
 };
 
 export const gatewaySettings = {

@@ -19,6 +19,7 @@ import type { HttpBroadcast } from "../http-broadcast.ts";
 import type { Limit, Limits } from "../limits.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import { addBroadcastRoutes } from "./broadcast-routes.ts";
+import { disabled, sharedCompressor } from "./compression.ts";
 import { EventStreams } from "./event-streams.ts";
 import { addHttpRoutes } from "./http-routes.ts";
 import { namedHeaders } from "./named-headers.ts";
@@ -100,13 +101,13 @@ export class Server {
   }
 
   publish = (name: string, frame: Buffer): void => {
-    this.#app.publish(name, frame, false);
+    this.#app.publish(name, frame, false, this.#isCompressed(frame));
     this.#eventStreams.publish(name, frame);
   };
 
   /** A string goes as text, bytes as a binary frame. */
   publishFrame = (name: string, frame: string | Uint8Array): void => {
-    this.#app.publish(name, frame, typeof frame !== "string");
+    this.#app.publish(name, frame, typeof frame !== "string", this.#isCompressed(frame));
     if (typeof frame === "string") this.#eventStreams.publish(name, frame);
   };
 
@@ -194,6 +195,7 @@ export class Server {
     this.#app.ws<SocketData>(path, {
       idleTimeout: 0, // ours answers with a close code
       sendPingsAutomatically: false,
+      compression: config.COMPRESS_ABOVE_BYTES === 0 ? disabled : sharedCompressor,
       maxPayloadLength: readLimitBytes,
       maxBackpressure: cutLimitBytes(config.OUTBOX_LIMIT_BYTES),
       closeOnBackpressureLimit: true,
@@ -285,8 +287,8 @@ export class Server {
       token: data.token,
       headers: data.named,
       socket: {
-        send: (frame) => whileOpen(() => socket.send(frame)),
-        sendAll: (frames) => whileOpen(() => socket.cork(() => frames.forEach((frame) => socket.send(frame)))),
+        send: (frame) => whileOpen(() => this.#send(socket, frame)),
+        sendAll: (frames) => whileOpen(() => socket.cork(() => frames.forEach((frame) => this.#send(socket, frame)))),
         unsentBytes: () => (data.isGone ? 0 : socket.getBufferedAmount()),
         subscribe: (name) => whileOpen(() => socket.subscribe(name)),
         unsubscribe: (name) => whileOpen(() => socket.unsubscribe(name)),
@@ -294,7 +296,7 @@ export class Server {
         publish: (name, frame) => {
           if (data.isGone) this.publishFrame(name, frame);
           else {
-            socket.publish(name, frame, typeof frame !== "string");
+            socket.publish(name, frame, typeof frame !== "string", this.#isCompressed(frame));
             if (typeof frame === "string") this.#eventStreams.publish(name, frame);
           }
         },
@@ -305,6 +307,15 @@ export class Server {
     this.#connections.set(connection, socket);
     this.#open++;
     this.#options.metrics.connections.inc();
+  }
+
+  #send(socket: WebSocket<SocketData>, frame: string | Uint8Array): void {
+    socket.send(frame, false, this.#isCompressed(frame));
+  }
+
+  #isCompressed(frame: string | Uint8Array): boolean {
+    const limit = this.#options.config.COMPRESS_ABOVE_BYTES;
+    return limit > 0 && frame.length > limit;
   }
 
   #message(socket: WebSocket<SocketData>, message: ArrayBuffer, isBinary: boolean): void {
