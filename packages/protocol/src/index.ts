@@ -13,10 +13,13 @@ export { elementSlices, memberSlices } from "./json-slices.ts";
 export { isObject, parseJson } from "./json.ts";
 export { negotiateSerializer } from "./negotiate.ts";
 export type { PresencePush } from "./presence-push.ts";
+export { parseReplay, type ReplayRequest } from "./replay-request.ts";
+export { replayedFrame, type StoredBroadcast } from "./replayed-frame.ts";
 export { parseResume, type ResumeRequest } from "./resume-request.ts";
 export { serializerV1 } from "./serializer-v1.ts";
 export { serializerV2 } from "./serializer-v2.ts";
 export {
+  databaseBroadcastsReady,
   resumed,
   resumeGap,
   serverDisconnect,

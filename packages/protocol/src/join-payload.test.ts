@@ -6,7 +6,7 @@ const current = {
   token: undefined,
   postgresChanges: [],
   wait: undefined,
-  broadcast: { ack: false, self: false },
+  broadcast: { ack: false, self: false, replay: { tag: "none" }, tellsReady: false },
   presence: { key: undefined, isEnabled: false },
   isPrivate: false,
   resume: { tag: "none" },
@@ -84,7 +84,16 @@ describe("parseJoin", () => {
     ["all", { ack: false, self: false }],
     [[true], { ack: false, self: false }],
   ])("reads broadcast: %j as %j", (given, broadcast) => {
-    expect(parseJoin({ config: { broadcast: given } })).toEqual({ ...current, broadcast });
+    expect(parseJoin({ config: { broadcast: given } })).toEqual({
+      ...current,
+      broadcast: { ...current.broadcast, ...broadcast },
+    });
+  });
+
+  it.each([[true], ["TRUE"]])("reads replication_ready: %j", (replication_ready) => {
+    expect(parseJoin({ config: { broadcast: { replication_ready } } })).toMatchObject({
+      broadcast: { tellsReady: true },
+    });
   });
 
   it.each<[string, object, string | undefined]>([

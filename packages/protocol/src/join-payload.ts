@@ -1,4 +1,5 @@
 import { isObject } from "./json.ts";
+import { parseReplay, type ReplayRequest } from "./replay-request.ts";
 import { parseResume, type ResumeRequest } from "./resume-request.ts";
 
 /** One element of `config.postgres_changes`, as the client sent it: it is echoed unchanged (protocol.md 4.3). */
@@ -10,6 +11,10 @@ export interface BroadcastOptions {
   readonly ack: boolean;
   /** The sender gets them too. */
   readonly self: boolean;
+  /** Broadcasts from before the join. */
+  readonly replay: ReplayRequest;
+  /** It wants to be told when broadcasts from the database reach it (protocol.md 5.4). */
+  readonly tellsReady: boolean;
 }
 
 /** How a channel takes part in presence. */
@@ -56,7 +61,12 @@ export function parseJoin(payload: unknown): JoinRequest {
     token,
     postgresChanges: bindings.filter((binding) => isObject(binding)),
     wait: readWait(config["postgres_changes_options"]),
-    broadcast: { ack: readBoolean(broadcast["ack"]), self: readBoolean(broadcast["self"]) },
+    broadcast: {
+      ack: readBoolean(broadcast["ack"]),
+      self: readBoolean(broadcast["self"]),
+      replay: parseReplay(broadcast["replay"]),
+      tellsReady: readBoolean(broadcast["replication_ready"]),
+    },
     presence: {
       key: typeof key === "string" && key !== "" ? key : undefined,
       isEnabled: readBoolean(presence["enabled"]),

@@ -36,6 +36,14 @@ export const shutdown = (topic: string, message: string): SystemMessage => ({
   channel: subtopicOf(topic),
 });
 
+/** Broadcasts from the database reach the channel from here on; asked for by `replication_ready` (protocol.md 5.4). */
+export const databaseBroadcastsReady = (topic: string): SystemMessage => ({
+  extension: "system",
+  status: "ok",
+  message: "Replication connection established",
+  channel: subtopicOf(topic),
+});
+
 /** Before close code 1012; alone among system messages it has no `channel` (protocol.md 1.6). */
 export const serverDisconnect = {
   extension: "system",

@@ -81,10 +81,15 @@ export async function inOneFlight(
 export async function askAs(
   client: pg.ClientBase,
   principal: Principal,
-  question: Statement & { readonly timeoutMs: number; readonly explain: (cause: unknown) => RowSecurityError },
+  question: Statement & {
+    readonly timeoutMs: number;
+    /** The subtopic, for questions about a channel. */
+    readonly topic?: string;
+    readonly explain: (cause: unknown) => RowSecurityError;
+  },
 ): Promise<readonly Record<string, unknown>[]> {
   checkRoleName(principal);
-  const given = { topic: "", timeoutMs: question.timeoutMs };
+  const given = { topic: question.topic ?? "", timeoutMs: question.timeoutMs };
   const [begin, set, answer] = await inOneFlight(client, [
     "BEGIN",
     settingsAndRoleStatement(principal, given),

@@ -95,6 +95,14 @@ export class PartitionMissingError extends Error {
   }
 }
 
+/** A transaction that the log has brought cannot be seen for long, as when a synchronous standby is away. Passes by itself. */
+export class SnapshotTooOldError extends Error {
+  readonly code = "SNAPSHOT_TOO_OLD";
+  constructor() {
+    super("PostgreSQL does not show yet what it has written to the log: is a synchronous standby away?");
+  }
+}
+
 /** Everything that asking PostgreSQL for rights can end with. */
 export type RowSecurityError =
   | RoleUnknownError

@@ -17,10 +17,12 @@ export {
   RoleNotGrantedError,
   RoleUnknownError,
   SchemaMissingError,
+  SnapshotTooOldError,
   TableChangedError,
   TooManyConnectionsError,
   type RowSecurityError,
 } from "./errors.ts";
+export { MessageHistory, type History, type HistoryQuestion, type StoredMessage } from "./message-history.ts";
 export { principalOf, type Principal } from "./principal.ts";
 export { QuestionPool, type QuestionPoolOptions } from "./question-pool.ts";
 export { rowSecuritySettings } from "./settings.ts";

@@ -4,6 +4,7 @@ import {
   AccessCatalog,
   ChannelPolicies,
   channelRefusal,
+  MessageHistory,
   QuestionPool,
   SchemaMissingError,
   Visibility,
@@ -15,6 +16,7 @@ import type { ReadersFor } from "./catch-up.ts";
 import type { ClientConfig } from "./config.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import { Readers } from "./readers.ts";
+import type { ReadHistory } from "./replays.ts";
 
 export interface AuthorisationParts {
   readonly config: ClientConfig;
@@ -30,25 +32,38 @@ export interface Authorisation {
   readonly access: AccessCatalog | undefined;
   readonly readersFor: ReadersFor;
   readonly channelRights: ChannelRights;
+  readonly readHistory: ReadHistory;
   run(signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
 
 /** SECURE_CHANNELS=false: nothing is asked of anybody. */
-const open: Authorisation = {
+const openToAll = (pool: QuestionPool): Authorisation => ({
   verifyToken: undefined,
   access: undefined,
   readersFor: () => undefined,
   channelRights: () => Promise.resolve(allRights),
+  readHistory: historyOf(pool),
   run: () => Promise.resolve(),
-  close: () => Promise.resolve(),
-};
+  close: () => pool.close(),
+});
+
+function historyOf(pool: QuestionPool): ReadHistory {
+  const history = new MessageHistory(pool);
+  return (question, options) => history.read(question, options);
+}
 
 /** Throws JwtKeysMissingError. */
 export function openAuthorisation({ config, database, health, metrics, log }: AuthorisationParts): Authorisation {
+  const pool = new QuestionPool({
+    database,
+    size: config.DB_POOL_SIZE,
+    queueLimit: config.POLICY_QUEUE_LIMIT,
+    timeoutMs: config.POLICY_TIMEOUT_MS,
+  });
   if (!config.SECURE_CHANNELS) {
     log.warn("SECURE_CHANNELS=false: anyone who can connect reads every published change");
-    return open;
+    return openToAll(pool);
   }
   const verifyToken = openTokenVerifier(config, {
     onTrouble: (trouble) => {
@@ -68,12 +83,6 @@ export function openAuthorisation({ config, database, health, metrics, log }: Au
     },
   });
   health.fact("rights", () => (isTroubled ? "cannot be looked up" : "known"));
-  const pool = new QuestionPool({
-    database,
-    size: config.DB_POOL_SIZE,
-    queueLimit: config.POLICY_QUEUE_LIMIT,
-    timeoutMs: config.POLICY_TIMEOUT_MS,
-  });
   const visibility = new Visibility({
     catalog,
     pool,
@@ -99,6 +108,7 @@ export function openAuthorisation({ config, database, health, metrics, log }: Au
         throw new ChannelRightsError(channelRefusal(error as RowSecurityError), { cause: error });
       }
     },
+    readHistory: historyOf(pool),
     run: (signal) => catalog.run(signal),
     async close() {
       await Promise.all([catalog.close(), pool.close()]);

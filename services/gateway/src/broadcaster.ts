@@ -1,9 +1,9 @@
 import type { Bus } from "@walcast/bus";
-import type { Broadcast, Serializer } from "@walcast/protocol";
+import type { Broadcast, BroadcastFrame, Serializer } from "@walcast/protocol";
 import { decodeBusMessage, encodeBusMessage } from "./bus-message.ts";
 import type { Limits } from "./limits.ts";
 import type { DropReason, GatewayMetrics } from "./metrics.ts";
-import { broadcastAddress, Rooms, type Room, type RoomAddress } from "./room.ts";
+import { broadcastAddress, Rooms, type Room, type RoomAddress, type Single } from "./room.ts";
 
 /** Publishes a frame to sockets subscribed to a native topic: a string as text, bytes as a binary frame. */
 export type PublishFrame = (name: string, frame: string | Uint8Array) => void;
@@ -15,6 +15,8 @@ export interface Sender {
   readonly publish: PublishFrame;
   /** It is one of the listeners that the frame is for. */
   readonly isListening: boolean;
+  /** Where it is told singly. */
+  readonly single?: Single | undefined;
 }
 
 export interface BroadcasterOptions {
@@ -76,6 +78,15 @@ export class Broadcaster {
     this.#options.metrics.broadcastsDropped.inc({ reason }, count);
   }
 
+  /** To one channel alone: a text frame is a string, a binary one bytes. */
+  deliverTo(encoded: BroadcastFrame, send: (frame: string | Uint8Array) => void): void {
+    const { metrics, limits } = this.#options;
+    if (encoded.tag === "undeliverable") return this.drop(encoded.reason);
+    send(encoded.frame);
+    metrics.broadcastDeliveries.inc();
+    limits.count("events");
+  }
+
   #deliver(room: Room, broadcast: Broadcast, sender: Sender | undefined): void {
     const { publish, metrics, limits } = this.#options;
     for (const { serializer, name, count } of room.listeners) {
@@ -91,5 +102,6 @@ export class Broadcaster {
       metrics.broadcastDeliveries.inc(hearing);
       limits.count("events", hearing);
     }
+    for (const single of room.singles) if (single !== sender?.single) single.hear(broadcast);
   }
 }

@@ -6,6 +6,8 @@ import type { Limits } from "./limits.ts";
 import { Member, type MemberSocket } from "./member.ts";
 import type { Presence } from "./presence.ts";
 import { PresenceMember } from "./presence-member.ts";
+import type { Readiness } from "./readiness.ts";
+import type { Replay } from "./replay.ts";
 
 /** What holds for every channel. */
 export interface ChannelRules {
@@ -19,6 +21,7 @@ export interface ChannelRules {
 
 export interface MembersParts {
   readonly broadcaster: Broadcaster;
+  readonly readiness: Readiness;
   readonly presence: Presence;
   readonly limits: Limits;
   readonly rules: ChannelRules;
@@ -31,20 +34,23 @@ export interface MembersRequest {
   readonly joinRef: unknown;
   readonly request: JoinRequest;
   readonly rights: Rights;
+  readonly replay?: Replay | undefined;
   /** To this channel's client alone. */
-  readonly send: (frame: string) => void;
+  readonly send: (frame: string | Uint8Array) => void;
+  /** Ends the channel. */
+  readonly end: (reason: string) => void;
 }
 
 /** What a current channel is beside a receiver of changes; legacy ones are nothing else (protocol.md 3.9). */
 export function membersOf(
-  { topic, joinRef, request, rights, send }: MembersRequest,
-  { broadcaster, presence, limits, rules, socket, serializer }: MembersParts,
+  { topic, joinRef, request, rights, replay, send, end }: MembersRequest,
+  { broadcaster, readiness, presence, limits, rules, socket, serializer }: MembersParts,
 ): Pick<Channel, "member" | "presence"> {
   if (request.tag === "legacy") return {};
   const common = { address: { topic, isPrivate: request.isPrivate }, rights, serializer, socket };
   const wants = { ...request.presence, isEnabled: request.presence.isEnabled || rules.isPresenceEnabled };
   return {
-    member: new Member({ ...common, wants: request.broadcast, broadcaster }),
+    member: new Member({ ...common, wants: request.broadcast, broadcaster, readiness, joinRef, replay, send, end }),
     presence: new PresenceMember({ ...common, ...rules, wants, presence, limits, joinRef, send }),
   };
 }

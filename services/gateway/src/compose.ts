@@ -19,7 +19,11 @@ import { splitGroup } from "./membership.ts";
 import { Limits, noCounts, sharedCounts } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
 import { Presence } from "./presence.ts";
+import { createLogNudge } from "./postgres/log-nudge.ts";
 import { createPublicationCatalog } from "./postgres/publication-catalog.ts";
+import { Reach } from "./reach.ts";
+import { Readiness } from "./readiness.ts";
+import { Replays, type ReadHistory } from "./replays.ts";
 import { Resumer } from "./resumer.ts";
 import type { Shared } from "./shared.ts";
 import { Subscriber } from "./subscriber.ts";
@@ -38,6 +42,8 @@ export interface GatewayParts {
   readonly shared?: Shared | undefined;
   /** In place of the policies of private channels, for tests. */
   readonly channelRights?: ChannelRights;
+  /** In place of what is stored of their broadcasts, for tests. */
+  readonly readHistory?: ReadHistory;
   readonly log: Logger;
   readonly health: Health;
   readonly registry: Registry;
@@ -75,7 +81,18 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
     access: authorisation.access,
     reading: () => gateway.reading(),
   });
-  const admission = new Admission({ verifyToken, channelRights, log });
+  const nudge = createLogNudge(parts.database, { publications: config.PUBLICATIONS });
+  const reach = new Reach(nudge);
+  const readiness = new Readiness({ probe: () => nudge.probe(), reach });
+  const replays = new Replays({
+    rooms: () => broadcaster.rooms,
+    readHistory: parts.readHistory ?? authorisation.readHistory,
+    reach,
+    reading: () => gateway.reading(),
+    payloadLimitBytes: payloadLimitBytes(config.MAX_PAYLOAD_KB),
+    log,
+  });
+  const admission = new Admission({ verifyToken, channelRights, replays, log });
   const { shared } = parts;
   const limits: Limits = new Limits({
     ...limitsOf(config),
@@ -117,7 +134,7 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
     onTrouble: presenceTrouble(health, log),
     backoff: (failures, signal) => backoff(failures, signal, { maxMs: 1_000 }),
   });
-  const channels = { admission, subscriber, broadcaster, presence, limits, rules };
+  const channels = { admission, subscriber, broadcaster, readiness, presence, limits, rules };
   const httpBroadcast = new HttpBroadcast({
     verifyToken,
     channelRights,
@@ -135,7 +152,11 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
     readers,
     resumer,
     publish: server.publish,
-    broadcast: ({ to, broadcast }) => broadcaster.sendHere(to, broadcast),
+    broadcast: ({ to, broadcast }, { xid }) => {
+      replays.note(to, xid);
+      broadcaster.sendHere(to, broadcast);
+    },
+    arrived: (position) => reach.arrived(position),
     connections: () => server.connections,
   });
   const close = async (): Promise<void> => {
@@ -162,6 +183,7 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
       server.close();
       await close();
       await catalog.close();
+      await nudge.close();
     },
   };
 }

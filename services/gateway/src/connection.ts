@@ -14,24 +14,23 @@ import {
 } from "@walcast/protocol";
 import { describeError, type Logger } from "@walcast/telemetry";
 import type { Admission, Decision } from "./admission.ts";
-import type { Broadcaster } from "./broadcaster.ts";
 import { addressing, beginMembers, type Channel } from "./channel.ts";
 import { allRights, type Rights } from "./channel-rights.ts";
 import { FrameQueue } from "./frame-queue.ts";
 import { joinRefusedBy } from "./join-limit.ts";
 import { requested, resumeRefusal } from "./join-request.ts";
-import type { Limits } from "./limits.ts";
-import { membersOf, type ChannelRules } from "./channel-members.ts";
+import { membersOf, type MembersParts } from "./channel-members.ts";
 import { heldJoin, type HeldJoin } from "./held-join.ts";
 import type { MemberSocket } from "./member.ts";
 import type { GatewayMetrics } from "./metrics.ts";
-import type { Presence } from "./presence.ts";
+import type { Replay } from "./replay.ts";
 import type { Subscriber, SubscribingConnection } from "./subscriber.ts";
 import { TokenExpiry } from "./token-expiry.ts";
 
 /** The socket as a connection sees it. Nothing may be called after it was closed. */
 export interface ClientSocket extends MemberSocket {
-  send(frame: string): void;
+  /** Bytes are a binary frame. */
+  send(frame: string | Uint8Array): void;
   /** Text frames in one write. */
   sendAll(frames: readonly Uint8Array[]): void;
   /** What was sent and has not left this process. */
@@ -39,19 +38,14 @@ export interface ClientSocket extends MemberSocket {
   end(code: number, reason: string): void;
 }
 
-export interface ConnectionOptions {
+export interface ConnectionOptions extends MembersParts {
   readonly socket: ClientSocket;
-  readonly serializer: Serializer;
   /** The token the connection was opened with. */
   readonly token: string;
   /** The `x-*` headers it was opened with. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly admission: Admission;
   readonly subscriber: Subscriber;
-  readonly broadcaster: Broadcaster;
-  readonly presence: Presence;
-  readonly limits: Limits;
-  readonly rules: ChannelRules;
   readonly metrics: GatewayMetrics;
   readonly log: Logger;
   readonly now?: () => number;
@@ -64,6 +58,7 @@ interface Join {
   readonly request: JoinRequest;
   readonly claims: Claims | undefined;
   readonly rights: Rights;
+  readonly replay?: Replay | undefined;
 }
 
 /**
@@ -167,7 +162,7 @@ export class Connection implements SubscribingConnection {
 
   #now = (): number => (this.#options.now ?? Date.now)();
 
-  #send(frame: string): void {
+  #send(frame: string | Uint8Array): void {
     if (!this.#isClosed) this.#options.socket.send(frame);
   }
 
@@ -218,7 +213,7 @@ export class Connection implements SubscribingConnection {
     const former = this.#channels.get(topic);
     const isPrivate = request.tag === "current" && request.isPrivate;
     const settle = (decision: Decision): void => {
-      if (this.#isClosed) return;
+      if (this.#isClosed) return decision.tag === "granted" ? decision.replay?.abandon() : undefined;
       let start: (() => void) | undefined;
       if (decision.tag === "refused") this.#refuse(frame, decision.reason);
       else start = this.#open({ ...decision, topic, ref, joinRef, request });
@@ -237,7 +232,8 @@ export class Connection implements SubscribingConnection {
     }
     limits.count("joins");
     const { headers, token: connectionToken } = this.#options;
-    const decision = admission.join({ topic, isPrivate, token: request.token ?? connectionToken, headers });
+    const replay = request.tag === "current" ? { replay: request.broadcast.replay } : {};
+    const decision = admission.join({ topic, isPrivate, token: request.token ?? connectionToken, headers, ...replay });
     if (decision instanceof Promise) return decision.then(settle);
     settle(decision);
     return undefined;
@@ -256,7 +252,10 @@ export class Connection implements SubscribingConnection {
       resumeFrom: request.resume.tag === "from" ? request.resume.position : undefined,
       claims,
       membership: undefined,
-      ...membersOf({ ...join, send: (frame) => this.#send(frame) }, this.#options),
+      ...membersOf(
+        { ...join, send: (frame) => this.#send(frame), end: (reason) => this.#shutdown(channel, reason) },
+        this.#options,
+      ),
       ended: new AbortController(),
       expiry: new TokenExpiry({ now: this.#now, onExpired: (secondsAgo) => this.#expired(channel, secondsAgo) }),
       held: this.#hold(join, reply, () => channel),
@@ -334,6 +333,7 @@ export class Connection implements SubscribingConnection {
       token,
       former,
       headers: this.headers,
+      replay: member?.pendingReplay,
     });
     if (decision === undefined || channel.ended.signal.aborted) return;
     if (decision.tag === "granted") {

@@ -1,4 +1,4 @@
-import type { LoggedBatch, LoggedRelation } from "@walcast/change-log";
+import type { LoggedBatch, LoggedChange, LoggedRelation } from "@walcast/change-log";
 import type { Position, Relation } from "@walcast/model";
 import type { ChangeDataOptions } from "./change-data.ts";
 import { bringsBroadcasts, broadcastOf } from "./database-broadcasts.ts";
@@ -31,7 +31,9 @@ export interface Recipients {
   readonly readers?: Readers | undefined;
   readonly emit: Emit;
   /** Takes what the database has to say to channels; those who catch up have no part in it. */
-  readonly broadcast?: ((found: NonNullable<ReturnType<typeof broadcastOf>>) => void) | undefined;
+  readonly broadcast?:
+    | ((found: NonNullable<ReturnType<typeof broadcastOf>>, change: Pick<LoggedChange, "xid">) => void)
+    | undefined;
 }
 
 /** From a batch to the frames of the groups that want its changes: the same for those who listen and those who catch up. */
@@ -58,7 +60,7 @@ export class Delivery {
       const { relation, fanOut, isBroadcast } = known;
       if (isBroadcast) {
         const found = broadcast && broadcastOf(change, relation);
-        if (found !== undefined) broadcast?.(found);
+        if (found !== undefined) broadcast?.(found, change);
         continue;
       }
       if (!index.concerns(relation)) continue;

@@ -24,6 +24,8 @@ export interface GatewayOptions {
   readonly publish: Publish;
   /** Takes what the database has to say to channels. */
   readonly broadcast?: Recipients["broadcast"];
+  /** Everything up to the position has been delivered. */
+  readonly arrived?: (position: Position) => void;
   readonly connections: () => Iterable<Connection>;
   readonly health: Health;
   readonly metrics: GatewayMetrics;
@@ -90,6 +92,7 @@ export class Gateway implements Service {
       onTrouble,
     });
     this.#last = reading.start;
+    if (reading.start !== undefined) this.#options.arrived?.(reading.start);
     if (isFirst) resumer.recent.restart(reading.start);
     health.set("change log", undefined);
     this.#pinned.resolve();
@@ -99,7 +102,7 @@ export class Gateway implements Service {
 
   /** THE loop. */
   async #fanOut(reading: Reading, signal: AbortSignal): Promise<void> {
-    const { groups, readers, broadcast, delivery, resumer, metrics } = this.#options;
+    const { groups, readers, broadcast, arrived, delivery, resumer, metrics } = this.#options;
     const recipients = { groups, readers, broadcast, emit: this.#emit };
     for await (const entry of reading) {
       if (entry.tag === "gap") {
@@ -109,6 +112,7 @@ export class Gateway implements Service {
       }
       metrics.changes.inc(delivery.deliver(entry.batch, entry.after, recipients));
       this.#last = entry.batch.header.last;
+      arrived?.(this.#last);
       resumer.arrived(entry.batch);
       // What was published leaves at the end of this turn of the event loop, in one write per socket.
       await new Promise(setImmediate);

@@ -1,5 +1,5 @@
 import type { Bus } from "@walcast/bus";
-import { subtopicOf } from "@walcast/protocol";
+import { subtopicOf, type Broadcast } from "@walcast/protocol";
 import { createListeners, type Listeners } from "./listening.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 
@@ -10,9 +10,15 @@ export interface RoomAddress {
   readonly isPrivate: boolean;
 }
 
+/** Who is told each broadcast by itself, apart from the listeners. */
+export interface Single {
+  hear(broadcast: Broadcast): void;
+}
+
 /** All local channels that hear the same broadcasts. */
 export interface Room extends RoomAddress {
   readonly listeners: readonly Listeners[];
+  readonly singles: Set<Single>;
   /** Channels that are in it, whether they may listen or not. */
   members: number;
   /** Stops hearing the other gateways. */
@@ -61,6 +67,7 @@ export class Rooms {
       topic,
       isPrivate,
       listeners: createListeners(name),
+      singles: new Set(),
       members: 0,
       leaveBus: bus.subscribe(broadcastAddress({ topic, isPrivate }), (bytes) => onMessage(room, bytes)),
     };

@@ -1,6 +1,6 @@
 import { createHmac } from "node:crypto";
 import { MemoryNetwork, type Bus } from "@walcast/bus";
-import { MemoryChangeLog } from "@walcast/change-log";
+import { MemoryChangeLog, type ChangeLog } from "@walcast/change-log";
 import { loadConfig } from "@walcast/config";
 import type { PresenceStore } from "@walcast/presence";
 import { createLogger, Health, Registry } from "@walcast/telemetry";
@@ -9,6 +9,7 @@ import { afterEach, expect } from "vitest";
 import { allRights, type ChannelRights, type Rights } from "./channel-rights.ts";
 import { startGateway } from "./compose.ts";
 import { clientSettings } from "./config.ts";
+import type { ReadHistory } from "./replays.ts";
 
 // For tests: whole gateways in this process, with real sockets; only the policies are the test's own.
 
@@ -26,6 +27,8 @@ export interface TestGatewayOptions {
   readonly network?: MemoryNetwork;
   readonly bus?: Bus;
   readonly channelRights?: ChannelRights;
+  readonly readHistory?: ReadHistory;
+  readonly changeLog?: ChangeLog;
   /** What several gateways share; 600 ms a lease. */
   readonly presence?: PresenceStore;
   readonly env?: Readonly<Record<string, string>>;
@@ -37,21 +40,28 @@ export const secret = "a-secret-of-at-least-32-characters!!";
 export async function startTestGateway(options: TestGatewayOptions = {}): Promise<TestGateway> {
   const port = await freePort();
   const registry = new Registry();
-  const { network = new MemoryNetwork(), channelRights, presence } = options;
+  const { network = new MemoryNetwork(), channelRights, readHistory, changeLog, presence } = options;
   const service = await startGateway({
     config: loadConfig(clientSettings, { PORT: String(port), SECURE_CHANNELS: "false", ...options.env }),
     host: "127.0.0.1",
     drainWindowMs: 0,
     database: { connectionString: "postgres://nobody:asks@127.0.0.1:1/anything" },
-    openChangeLog: () => Promise.resolve(new MemoryChangeLog()),
+    openChangeLog: () => Promise.resolve(changeLog ?? new MemoryChangeLog()),
     openBus: () => options.bus ?? network.open(),
     ...(channelRights === undefined ? {} : { channelRights }),
+    ...(readHistory === undefined ? {} : { readHistory }),
     ...(presence === undefined ? {} : { shared: { presence, leaseMs: testLeaseMs, close: () => undefined } }),
     log: createLogger("a test", { level: "silent", format: "json" }),
     health: new Health(),
     registry,
   });
-  ends.push(() => service.drain?.());
+  const stop = new AbortController();
+  const running = service.run(stop.signal);
+  ends.push(async () => {
+    await service.drain?.();
+    stop.abort();
+    await running;
+  });
   return {
     base: `http://127.0.0.1:${port}`,
     async metric(line) {
@@ -70,7 +80,7 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
 export type Vsn = "1.0.0" | "2.0.0";
 
 export interface TestSocket {
-  /** Frames without answers to heartbeats: parsed text, and kind 4 frames as `[topic, event, metadata, payload]`. */
+  /** Frames without answers to heartbeats: parsed text, and kind 4 frames as `[topic, event, encoding, payload]`. */
   readonly frames: unknown[];
   send(topic: string, event: string, payload: unknown, ref?: string): void;
   sendRaw(frame: string | Uint8Array): void;
@@ -139,15 +149,18 @@ export async function openSocket({ base }: TestGateway, vsn: Vsn = "2.0.0", apik
   };
 }
 
-export function readKind4(bytes: Buffer): [topic: string, event: string, encoding: number, payload: Buffer] {
+/** Metadata, where there are any, come last. */
+export function readKind4(bytes: Buffer): [topic: string, event: string, encoding: number, ...rest: unknown[]] {
   const [kind, topicLength = 0, eventLength = 0, metadataLength = 0, encoding = -1] = bytes;
-  expect([kind, metadataLength]).toEqual([4, 0]);
-  const event = bytes.subarray(5 + topicLength, 5 + topicLength + eventLength).toString();
+  expect(kind).toBe(4);
+  const namesEnd = 5 + topicLength + eventLength;
+  const event = bytes.subarray(5 + topicLength, namesEnd).toString();
   return [
     bytes.subarray(5, 5 + topicLength).toString(),
     event,
     encoding,
-    bytes.subarray(5 + topicLength + eventLength),
+    bytes.subarray(namesEnd + metadataLength),
+    ...(metadataLength === 0 ? [] : [JSON.parse(bytes.subarray(namesEnd, namesEnd + metadataLength).toString())]),
   ];
 }
 

@@ -191,7 +191,8 @@ class EventStream implements ClientSocket {
     });
   }
 
-  send(frame: string): void {
+  send(frame: string | Uint8Array): void {
+    if (typeof frame !== "string") return; // it speaks vsn 1.0.0, which has no bytes
     const { event, payload } = (parseJson(frame) ?? {}) as { event?: unknown; payload?: Record<string, unknown> };
     if (event === "phx_reply" && payload?.["status"] === "error") {
       this.write(`event: refused\ndata: ${JSON.stringify(payload["response"])}\n\n`);

@@ -287,8 +287,9 @@ export class Server {
       token: data.token,
       headers: data.named,
       socket: {
-        send: (frame) => whileOpen(() => this.#send(socket, frame)),
-        sendAll: (frames) => whileOpen(() => socket.cork(() => frames.forEach((frame) => this.#send(socket, frame)))),
+        send: (frame) => whileOpen(() => this.#send(socket, frame, { isBinary: typeof frame !== "string" })),
+        sendAll: (frames) =>
+          whileOpen(() => socket.cork(() => frames.forEach((frame) => this.#send(socket, frame, { isBinary: false })))),
         unsentBytes: () => (data.isGone ? 0 : socket.getBufferedAmount()),
         subscribe: (name) => whileOpen(() => socket.subscribe(name)),
         unsubscribe: (name) => whileOpen(() => socket.unsubscribe(name)),
@@ -309,8 +310,8 @@ export class Server {
     this.#options.metrics.connections.inc();
   }
 
-  #send(socket: WebSocket<SocketData>, frame: string | Uint8Array): void {
-    socket.send(frame, false, this.#isCompressed(frame));
+  #send(socket: WebSocket<SocketData>, frame: string | Uint8Array, { isBinary }: { isBinary: boolean }): void {
+    socket.send(frame, isBinary, this.#isCompressed(frame));
   }
 
   #isCompressed(frame: string | Uint8Array): boolean {
