@@ -1,44 +1,18 @@
 import { createRequire } from "node:module";
 import { migrate } from "@walcast/realtime-schema";
 import { waitUntil } from "@walcast/testkit";
-import { SignJWT } from "jose";
-import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from "vitest";
-import { startCluster, untilHealthy, type Cluster } from "./cluster.ts";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import type { Cluster } from "./cluster.ts";
+import { gate, privateToken, startPrivate } from "./private-cluster.ts";
 import { openRaw, type RawSocket } from "./raw-socket.ts";
 
 // Published clients in private channels, with policies on realtime.messages, and a gateway that connects as the role that
 // the README's recipe makes: by itself it may read nothing.
 
 const require = createRequire(import.meta.url);
-const secret = "a-secret-of-at-least-32-characters!!";
-const gate = "private_gate";
 let cluster: Cluster;
 const cleanups: (() => unknown)[] = [];
 afterEach(() => cleanups.splice(0).forEach((cleanup) => void cleanup()));
-
-async function startPrivate(): Promise<Cluster> {
-  const started = await startCluster({
-    postgresUrl: inject("postgresUrl"),
-    natsUrl: inject("natsUrl"),
-    gateways: 0,
-    env: {
-      SECURE_CHANNELS: "true",
-      JWT_SECRET: secret,
-      POLICY_CACHE_MS: "200",
-      PRESENCE_ENABLED: "true",
-      CHANNEL_ERROR_BACKOFF_MS: "0",
-    },
-  });
-  await started.sql.query(`
-    DO $$ BEGIN CREATE ROLE ${gate} LOGIN NOINHERIT PASSWORD 'gate'; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
-    DO $$ BEGIN CREATE ROLE private_user NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
-    GRANT private_user TO ${gate}`);
-  const url = new URL(started.database.url);
-  url.username = gate;
-  url.password = "gate";
-  await untilHealthy(await started.addGateway({ DATABASE_URL: url.href }));
-  return started;
-}
 
 /** A token's `may` says what its user may do, as "broadcast read"; only in rooms. */
 const policies = `
@@ -59,10 +33,7 @@ type May = (typeof everything)[number];
 
 let issued = 0;
 const token = (may: readonly May[], more: object = {}): Promise<string> =>
-  new SignJWT({ sub: `user ${++issued}`, role: "private_user", may, ...more })
-    .setProtectedHeader({ alg: "HS256" })
-    .setExpirationTime("1h")
-    .sign(new TextEncoder().encode(secret));
+  privateToken({ sub: `user ${++issued}`, may, ...more });
 
 interface AnyChannel {
   on(type: string, filter: object, callback: (message: never) => void): AnyChannel;

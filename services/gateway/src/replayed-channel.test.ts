@@ -1,4 +1,4 @@
-import { MemoryChangeLog, transactionLine, type Batch } from "@walcast/change-log";
+import { MemoryChangeLog, transactionLine } from "@walcast/change-log";
 import { formatLsn, toLsn } from "@walcast/model";
 import { SchemaMissingError, type History } from "@walcast/row-security";
 import { describe, expect, it } from "vitest";
@@ -33,7 +33,7 @@ const meta = (id: string): object => ({ replayed: true, id });
 const replayed = (id: string): object => ({ type: "broadcast", event: "e", payload: { n: id }, meta: meta(id) });
 
 /** A log in which a row of realtime.messages comes for each id. */
-async function createLog(): Promise<{ readonly log: MemoryChangeLog; append(id: string): Promise<void> }> {
+async function createLog(): Promise<{ readonly log: MemoryChangeLog; readonly append: (id: string) => Promise<void> }> {
   const log = new MemoryChangeLog();
   const writer = await log.openWriter();
   const relation = { oid: 9, schema: "realtime", table: "messages", replicaIdentity: "d", columns: [] } as const;
@@ -51,7 +51,7 @@ async function createLog(): Promise<{ readonly log: MemoryChangeLog; append(id: 
       });
       const row = { topic: "room", event: "e", id, private: true, payload: { n: id } };
       const lines = Buffer.from(`${begin}I\t${JSON.stringify(row)}\n`);
-      await writer.append({ relation, first: position, last: position, lines } as Batch);
+      await writer.append({ relation, first: position, last: position, lines });
     },
   };
 }
@@ -161,6 +161,29 @@ describe("a channel with a replay", () => {
     one.close();
     two.close();
     await expect.poll(() => gateway.metric("walcast_gateway_rooms")).toBe(0);
+  });
+
+  it("whose join is held reads again for another token, and ends when that cannot be done", async () => {
+    const asked: unknown[] = [];
+    const readHistory: ReadHistory = ({ claims }) => {
+      asked.push(claims?.role);
+      if (claims?.role === "third") return Promise.reject(new Error("no database"));
+      return Promise.resolve({ messages: [json("1")], upTo: toLsn(0n) });
+    };
+    const gateway = await startTestGateway({ env, channelRights: policies({}).rights, readHistory });
+    const socket = await openSocket(gateway, "2.0.0", tokenOf("first"));
+    const join = socket.join(room, {
+      ...config({ since: 5 }),
+      postgres_changes: [{ event: "*", schema: "public", table: "t" }],
+      postgres_changes_options: { wait: true },
+    });
+    socket.send(room, "access_token", { access_token: tokenOf("second") });
+    await socket.settled();
+    expect([asked, socket.frames]).toEqual([["first", "second"], []]);
+    socket.send(room, "access_token", { access_token: tokenOf("third") });
+    const reason = "RealtimeDisabledForConfiguration: UnableToReplayMessages: Realtime was unable to replay messages";
+    expect(await join).toEqual(refusal(reason));
+    expect(await gateway.metric("walcast_gateway_rooms")).toBe(0);
   });
 
   it("ends with its room when it leaves before that", async () => {
