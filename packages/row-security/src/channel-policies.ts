@@ -15,6 +15,7 @@ import {
   SchemaMissingError,
   type RowSecurityError,
 } from "./errors.ts";
+import { askPatiently, patienceOfJoins, type Patience } from "./patience.ts";
 import { principalOf, type Principal } from "./principal.ts";
 import type { QuestionPool } from "./question-pool.ts";
 
@@ -42,6 +43,7 @@ export interface ChannelPoliciesOptions {
   /** How long an answer serves the same question. */
   readonly cacheMs: number;
   readonly cacheLimit?: number;
+  readonly patience?: Patience;
   /** Told why somebody was denied when it is not for the policies' own verdict: they failed, or the role is not there. */
   readonly onDenied?: (error: RowSecurityError, question: ChannelQuestion) => void;
   /** Milliseconds of a clock that does not jump. */
@@ -100,12 +102,13 @@ export class ChannelPolicies {
   }
 
   async #evaluate(question: ChannelQuestion, principal: Principal, signal: AbortSignal): Promise<ChannelGrants> {
-    const { pool, onDenied } = this.#options;
+    const { pool, onDenied, patience = patienceOfJoins } = this.#options;
     const deny = (error: RowSecurityError): void => onDenied?.(error, question);
     try {
       checkRoleName(principal);
       const probe = { principal, topic: question.subtopic, timeoutMs: pool.timeoutMs, deny };
-      return await pool.ask("channels", (client) => evaluate(client, probe), { signal });
+      const ask = (): Promise<ChannelGrants> => pool.ask("channels", (client) => evaluate(client, probe), { signal });
+      return await askPatiently(ask, patience, signal);
     } catch (error) {
       if (!(error instanceof RoleUnknownError) && !(error instanceof RoleNotGrantedError)) throw error;
       deny(error);

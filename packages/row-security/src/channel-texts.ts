@@ -16,6 +16,7 @@ export function channelRefusal(error: RowSecurityError): string {
       return "DatabaseLackOfConnections: Database can't accept more connections, Realtime won't connect";
     case "DATABASE_UNAVAILABLE":
       return `UnableToConnectToProject: ${unavailable}`;
+    case "DATABASE_BUSY":
     case "ROLE_UNKNOWN":
     case "ROLE_NOT_GRANTED":
     case "ACCESS_DENIED":
@@ -44,6 +45,7 @@ export function httpRefusal(error: RowSecurityError): { readonly status: 422 | 4
       return { status: 429, message: "Connection pool exhausted" };
     case "TOO_MANY_CONNECTIONS":
       return { status: 422, message: "Tenant database has too many connections" };
+    case "DATABASE_BUSY":
     case "DATABASE_UNAVAILABLE":
       return { status: 422, message: "Tenant database unavailable" };
     case "ROLE_UNKNOWN":

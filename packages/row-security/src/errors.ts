@@ -47,6 +47,17 @@ export class PolicyFailedError extends Error {
   }
 }
 
+/**
+ * PostgreSQL could not answer just then, and no policy is to blame: somebody's lock, a deadlock, a conflict of transactions,
+ * no memory or disk. It was asked again for a while. Operator: the cause says which.
+ */
+export class DatabaseBusyError extends Error {
+  readonly code = "DATABASE_BUSY";
+  constructor(options: ErrorOptions) {
+    super(`PostgreSQL could not answer for the moment: ${messageOf(options.cause)}`, options);
+  }
+}
+
 /** The table is not what it was: dropped, renamed, or its key altered. Passes by itself; rows of it are withheld. */
 export class TableChangedError extends Error {
   readonly code = "TABLE_CHANGED";
@@ -110,6 +121,7 @@ export type RowSecurityError =
   | AccessDeniedError
   | PolicyTimeoutError
   | PolicyFailedError
+  | DatabaseBusyError
   | TableChangedError
   | QueueFullError
   | TooManyConnectionsError
@@ -143,8 +155,12 @@ export function explainServer(cause: unknown): RowSecurityError {
   if (state === undefined || state.startsWith("08") || state.startsWith("57P")) {
     return cause instanceof DatabaseUnavailableError ? cause : new DatabaseUnavailableError({ cause });
   }
-  return new PolicyFailedError({ cause });
+  return isBusy(state) ? new DatabaseBusyError({ cause }) : new PolicyFailedError({ cause });
 }
+
+/** 40: serialization failures and deadlocks, 53: insufficient resources; lock_not_available, which is lock_timeout, too. */
+const isBusy = (state: string): boolean =>
+  state === "40001" || state === "40P01" || state === "55P03" || state.startsWith("53");
 
 /** What a policy's function runs has a context; what our own query names has not. */
 const isOurs = (error: unknown): boolean => error instanceof pg.DatabaseError && error.where === undefined;

@@ -9,6 +9,7 @@ export {
 export { channelRefusal, channelShutdown, httpRefusal } from "./channel-texts.ts";
 export {
   AccessDeniedError,
+  DatabaseBusyError,
   PartitionMissingError,
   PolicyFailedError,
   PolicyTimeoutError,
@@ -23,6 +24,7 @@ export {
   type RowSecurityError,
 } from "./errors.ts";
 export { MessageHistory, type History, type HistoryQuestion, type StoredMessage } from "./message-history.ts";
+export type { Patience } from "./patience.ts";
 export { principalOf, type Principal } from "./principal.ts";
 export { QuestionPool, type QuestionPoolOptions } from "./question-pool.ts";
 export { rowSecuritySettings } from "./settings.ts";

@@ -12,6 +12,7 @@ import {
   TableChangedError,
   type RowSecurityError,
 } from "./errors.ts";
+import { askPatiently, patienceOfJoins } from "./patience.ts";
 import { principalOf, type Principal } from "./principal.ts";
 import type { QuestionPool } from "./question-pool.ts";
 import { seesAll } from "./snapshot.ts";
@@ -65,9 +66,9 @@ export class MessageHistory {
     const startedMs = performance.now();
     for (let waitMs = 1; ; waitMs = Math.min(2 * waitMs, longestWaitMs)) {
       const { timeoutMs } = this.#pool;
-      const rows = (await this.#pool.ask("channels", (client) => ask(client, question, timeoutMs), {
-        signal,
-      })) as unknown as readonly HistoryRow[];
+      const look = (): Promise<readonly Record<string, unknown>[]> =>
+        this.#pool.ask("channels", (client) => ask(client, question, timeoutMs), { signal });
+      const rows = (await askPatiently(look, patienceOfJoins, signal)) as unknown as readonly HistoryRow[];
       const [first] = rows;
       if (first !== undefined && seesAll(first.snapshot, question.xids)) return historyOf(first.lsn, rows);
       if (performance.now() - startedMs > patienceMs) throw new SnapshotTooOldError();

@@ -5,6 +5,7 @@ import type { AccessCatalog } from "./access-catalog.ts";
 import { askAs } from "./as-role.ts";
 import { Coalescing, type StartAnswer } from "./coalescing.ts";
 import { AccessDeniedError, explainQuestion, RoleUnknownError, TableChangedError } from "./errors.ts";
+import { askPatiently, patienceOfChanges, type Patience } from "./patience.ts";
 import type { Principal } from "./principal.ts";
 import type { QuestionPool } from "./question-pool.ts";
 import { seesAll } from "./snapshot.ts";
@@ -28,6 +29,7 @@ export interface VisibilityRequest {
 export interface VisibilityOptions {
   readonly catalog: AccessCatalog;
   readonly pool: QuestionPool;
+  readonly patience?: Patience;
   /** Told of each question that was asked of the database. */
   readonly onQuestion?: (question: {
     readonly keys: number;
@@ -87,7 +89,8 @@ export class Visibility {
   ): Promise<readonly boolean[]> {
     const startedMs = performance.now();
     for (let waitMs = 1; ; waitMs = Math.min(2 * waitMs, longestWaitMs)) {
-      const { visible, snapshot } = await this.#ask(access, asked);
+      const { patience = patienceOfChanges } = this.#options;
+      const { visible, snapshot } = await askPatiently(() => this.#ask(access, asked), patience, asked.signal);
       if (snapshot === undefined || seesAll(snapshot, xids)) return visible;
       // Transactions that were lost with their server never come; nor do rows that nobody can be sure of.
       if (performance.now() - startedMs > patienceMs) return asked.keys.map(() => false);

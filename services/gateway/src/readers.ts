@@ -2,6 +2,7 @@ import { backoff } from "@walcast/lifecycle";
 import type { Position, Relation } from "@walcast/model";
 import { DatabaseUnavailableError } from "@walcast/postgres";
 import {
+  DatabaseBusyError,
   PolicyFailedError,
   PolicyTimeoutError,
   QueueFullError,
@@ -261,7 +262,7 @@ export class Readers {
               present(guarded, { answer, rule, arrivals }),
         );
       }
-      if (!(error instanceof PolicyFailedError || error instanceof PolicyTimeoutError)) throw error;
+      if (!isFinal(error)) throw error;
       const { message } = error;
       settle(
         ({ group }) =>
@@ -330,6 +331,10 @@ function firstUndecided(steps: readonly Step[], { group, listener, waiting }: Wh
   }
   return undefined;
 }
+
+/** Of this table alone; what passes was waited for by then. */
+const isFinal = (error: unknown): error is Error =>
+  error instanceof PolicyFailedError || error instanceof PolicyTimeoutError || error instanceof DatabaseBusyError;
 
 /** Goes away by itself: it is asked again. */
 const isPassing = (error: unknown): boolean =>
