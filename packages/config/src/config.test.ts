@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
-import { ConfigError, documentSettings, flag, integer, json, loadConfig, secret, text, z } from "./index.ts";
+import { ConfigError, documentSettings, flag, integer, json, names, loadConfig, secret, text, z } from "./index.ts";
 
 const settings = {
   PORT: integer("Where to listen.", { default: 4000, min: 1, max: 65_535 }),
@@ -60,6 +60,14 @@ describe("loadConfig", () => {
       "hunter2",
     );
     expect(problemsOf({ DB_PASSWORD_FILE: "/nowhere" })[0]).toMatch(/^DB_PASSWORD_FILE: cannot read \/nowhere/);
+  });
+
+  it("reads names, and refuses what is none or not to be named", () => {
+    const one = { NAMES: names("Names.", { refused: ["cookie"] }) };
+    const read = (NAMES?: string): unknown => loadConfig(one, NAMES === undefined ? {} : { NAMES }).NAMES;
+    expect(read()).toEqual([]);
+    expect(read(" X-Device ,,x-tenant,x-device")).toEqual(["x-device", "x-tenant"]);
+    for (const wrong of ["a b", "x,Cookie", "x:y"]) expect(() => read(wrong)).toThrow("NAMES: must be names");
   });
 
   it("prints its table", () => {

@@ -6,6 +6,7 @@ export {
   flag,
   integer,
   json,
+  names,
   optionalText,
   secret,
   text,

@@ -63,6 +63,24 @@ export function optionalText(description: string, shownDefault = "–"): Setting
   return { schema, description, shownDefault, isSecret: false };
 }
 
+/** Names separated by commas, without those that are empty; in lower case, and each once. */
+export function names(
+  description: string,
+  { refused = [] }: { readonly refused?: readonly string[] } = {},
+): Setting<readonly string[]> {
+  const schema = z
+    .string()
+    .default("")
+    .transform((given, context) => {
+      const all = given.split(",").map((name) => name.trim().toLowerCase());
+      const wrong = all.find((name) => refused.includes(name) || !/^[\w-]*$/u.test(name));
+      if (wrong === undefined) return [...new Set(all.filter((name) => name !== ""))];
+      context.addIssue({ code: "custom", message: `must be names separated by commas, and may not have "${wrong}"` });
+      return z.NEVER;
+    });
+  return { schema, description, shownDefault: "–", isSecret: false };
+}
+
 export function choice<const T extends string>(
   description: string,
   options: { readonly of: readonly [T, ...T[]]; readonly default: T },

@@ -14,8 +14,12 @@ export interface RawSocket {
   end(): void;
 }
 
-export async function openRaw(url: string, query: Record<string, string> = {}): Promise<RawSocket> {
-  const socket = new WebSocket(`${url}/websocket?${new URLSearchParams(query).toString()}`);
+export async function openRaw(
+  url: string,
+  query: Record<string, string> = {},
+  headers: Record<string, string> = {},
+): Promise<RawSocket> {
+  const socket = new WebSocket(`${url}/websocket?${new URLSearchParams(query).toString()}`, { headers });
   const frames: unknown[] = [];
   socket.on("message", (data: Buffer) => frames.push(JSON.parse(data.toString("utf8"))));
   const close = once(socket, "close").then(([code, reason]) => ({ code: Number(code), reason: String(reason) }));

@@ -1,7 +1,7 @@
 import { waitUntil } from "@walcast/testkit";
 import { SignJWT } from "jose";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
-import { startCluster, type Cluster } from "./cluster.ts";
+import { startCluster, untilHealthy, type Cluster } from "./cluster.ts";
 import { openRaw, type RawSocket } from "./raw-socket.ts";
 
 const secret = "a-secret-of-at-least-32-characters!!";
@@ -210,5 +210,45 @@ describe("row level security", () => {
     expect(JSON.stringify(ann.frames)).toContain("division by zero");
     await insert(1, "bob");
     await until(bob, 1);
+  });
+
+  it("lets policies of tables look at the headers that RLS_HEADERS names, and at no others", async () => {
+    await cluster.addGateway({ RLS_HEADERS: "x-device, client-zone" });
+    const gateway = cluster.gateways[1];
+    if (gateway === undefined) throw new Error("no second gateway");
+    await untilHealthy(gateway);
+    await cluster.sql.query(
+      `CREATE TABLE per_device (id int PRIMARY KEY, device text, zone text); ALTER TABLE per_device ENABLE ROW LEVEL SECURITY;
+       GRANT SELECT ON per_device TO rls_user;
+       CREATE FUNCTION header(name text) RETURNS text STABLE LANGUAGE sql AS
+         $$ SELECT current_setting('request.headers')::json ->> name $$;
+       CREATE POLICY device ON per_device FOR SELECT USING (device = 'all' OR header('x-other') IS NOT NULL
+         OR device = header('x-device') AND zone IS NOT DISTINCT FROM header('client-zone'))`,
+    );
+    const open = async (port: number, headers: Record<string, string>): Promise<RawSocket> => {
+      const url = `ws://127.0.0.1:${port}/socket`;
+      const socket = await openRaw(url, { vsn: "2.0.0", apikey: await token("ann") }, headers);
+      cleanups.push(() => socket.end());
+      const binding = { event: "*", schema: "public", table: "per_device" };
+      socket.send(["1", "1", "realtime:devices", "phx_join", { config: { postgres_changes: [binding] } }]);
+      await socket.next((frame) => (frame as Frame)[3] === "system", "the end of subscribing");
+      return socket;
+    };
+    const other = { "x-other": "1", "x-request-id": "2" };
+    const d1 = await open(gateway.port, { "x-device": "d1", ...other });
+    const d1too = await open(gateway.port, { "X-Device": "d1" });
+    const d2 = await open(gateway.port, { "x-device": "d2", "client-zone": "z" });
+    const without = await open(cluster.gateways[0]?.port ?? 0, { "x-device": "d1" });
+    await cluster.sql.query(
+      "INSERT INTO per_device VALUES (1, 'd1', NULL), (2, 'd2', NULL), (3, 'd2', 'z'), (4, 'all', NULL)",
+    );
+    const ids = async (socket: RawSocket): Promise<unknown[]> => {
+      await waitUntil(() => changesOf(socket).some(({ record }) => record?.["id"] === 4), { what: "the last row" });
+      return changesOf(socket).map(({ record }) => record?.["id"]);
+    };
+    expect([await ids(d1), await ids(d1too), await ids(d2), await ids(without)]).toEqual([[1, 4], [1, 4], [3, 4], [4]]);
+    // Equal headers are one question, whatever else their proxies add.
+    const metrics = await (await fetch(`http://127.0.0.1:${gateway.port}/metrics`)).text();
+    expect(metrics).toContain('walcast_gateway_policy_question_seconds_count{outcome="answered"} 2');
   });
 });

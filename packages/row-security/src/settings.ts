@@ -1,4 +1,4 @@
-import { integer } from "@walcast/config";
+import { integer, names } from "@walcast/config";
 
 /** How much PostgreSQL is asked for who may see what. */
 export const rowSecuritySettings = {
@@ -17,6 +17,11 @@ export const rowSecuritySettings = {
     default: 5_000,
     unit: "ms",
   }),
+  RLS_HEADERS: names(
+    "Headers of a client's request that policies of tables may read from `request.headers`, separated by commas. Clients " +
+      "share questions and frames only where these are equal, so none that proxies make up, such as `x-request-id`.",
+    { refused: ["authorization", "apikey", "cookie", "x-api-key"] },
+  ),
   ACCESS_POLL_MS: integer("How often it is looked whether grants, policies or tables changed.", {
     default: 500,
     min: 50,

@@ -80,6 +80,7 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
     readers,
     access: authorisation.access,
     reading: () => gateway.reading(),
+    rowHeaders: config.RLS_HEADERS,
   });
   const nudge = createLogNudge(parts.database, { publications: config.PUBLICATIONS });
   const reach = new Reach(nudge);

@@ -1,6 +1,7 @@
 import { connect } from "node:net";
 import { waitUntil } from "@walcast/testkit";
 import { describe, expect, it } from "vitest";
+import { allRights, type ChannelRights } from "./channel-rights.ts";
 import {
   env,
   openSocket,
@@ -252,6 +253,30 @@ describe("POST /api/broadcast/:topic/events/:event", () => {
     for (const [path, request, status, body] of attempts)
       expect(await post(gateway, path, request)).toEqual({ status, body: JSON.stringify(body) });
     expect((await post(gateway, "t/events/e?private=true", { headers: anon })).status).toBe(202);
+  });
+
+  it("lets policies look at the request's headers, but not at credentials, and so does the batch", async () => {
+    const asked: unknown[] = [];
+    const channelRights: ChannelRights = ({ subtopic, headers }) => {
+      asked.push([subtopic, headers?.["x-device"], headers?.["content-type"], JSON.stringify(headers).includes("eyJ")]);
+      return Promise.resolve(allRights);
+    };
+    const gateway = await startTestGateway({ env, channelRights });
+    const headers = { "x-device": "d1", "content-type": "application/json", cookie: "a=eyJ" };
+    const [apikey, authorization] = [tokenOf("anon"), `Bearer ${tokenOf("anon")}`];
+    const given = { headers: { ...headers, apikey } };
+    expect((await post(gateway, "t/events/e?private=true", given)).status).toBe(202);
+    const messages = [{ topic: "u", event: "e", payload: {}, private: true }];
+    const response = await fetch(`${gateway.base}/api/broadcast`, {
+      method: "POST",
+      body: JSON.stringify({ messages }),
+      headers: { ...headers, authorization },
+    });
+    expect(response.status).toBe(202);
+    expect(asked).toEqual([
+      ["t", "d1", "application/json", false],
+      ["u", "d1", "application/json", false],
+    ]);
   });
 
   it("keeps private ones among private channels", async () => {

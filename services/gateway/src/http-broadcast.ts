@@ -2,7 +2,7 @@ import type { Claims, TokenVerifier } from "@walcast/authz";
 import { isObject, parseJson, toBytes, toText, topicPrefix, type Broadcast } from "@walcast/protocol";
 import { parseBatch, type BatchMessage } from "./batch-request.ts";
 import type { Broadcaster } from "./broadcaster.ts";
-import type { ChannelRights } from "./channel-rights.ts";
+import type { ChannelRights, RightsRequest } from "./channel-rights.ts";
 import type { Limits } from "./limits.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 
@@ -21,14 +21,19 @@ export interface HttpCredentials {
   readonly apikey: string;
 }
 
-export interface SingleRequest {
+export interface BatchRequest {
   readonly credentials: HttpCredentials;
+  /** Those that policies may look at. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array;
+}
+
+export interface SingleRequest extends BatchRequest {
   /** As in the path, URL-encoded. */
   readonly topic: string;
   readonly event: string;
   readonly isPrivate: boolean;
   readonly contentType: string;
-  readonly body: Uint8Array;
 }
 
 export interface HttpAnswer {
@@ -67,7 +72,7 @@ export class HttpBroadcast {
   }
 
   /** `POST /api/broadcast` */
-  async batch({ credentials, body }: { credentials: HttpCredentials; body: Uint8Array }): Promise<HttpAnswer> {
+  async batch({ credentials, headers, body }: BatchRequest): Promise<HttpAnswer> {
     const { broadcaster, limits } = this.#options;
     const admitted = await this.#admit(credentials);
     if (admitted.tag === "refused") return admitted.answer;
@@ -84,7 +89,7 @@ export class HttpBroadcast {
         body: { message: "Too many messages to broadcast, please reduce the batch size" },
       };
     }
-    const writable = await this.#writable(messages, admitted.claims);
+    const writable = await this.#writable(messages, { claims: admitted.claims, headers });
     for (const message of messages.filter(({ isPrivate }) => !isPrivate)) this.#sendText(message);
     for (const message of messages.filter(({ isPrivate }) => isPrivate)) {
       if (writable.has(message.subtopic)) this.#sendText(message);
@@ -94,7 +99,7 @@ export class HttpBroadcast {
   }
 
   /** `POST /api/broadcast/:topic/events/:event` */
-  async single({ credentials, contentType, body, isPrivate, ...path }: SingleRequest): Promise<HttpAnswer> {
+  async single({ credentials, headers, contentType, body, isPrivate, ...path }: SingleRequest): Promise<HttpAnswer> {
     const { channelRights, broadcaster } = this.#options;
     const encoding = encodingOf(contentType);
     if (encoding === undefined) return unsupported;
@@ -110,7 +115,7 @@ export class HttpBroadcast {
       return { status: 422, body: { errors: { payload: ["Payload size exceeds tenant limit"] } } };
     }
     if (isPrivate) {
-      const { broadcast } = await channelRights({ subtopic, claims: admitted.claims });
+      const { broadcast } = await channelRights({ subtopic, claims: admitted.claims, headers });
       if (!broadcast.write) {
         broadcaster.drop("denied");
         return { status: 403, body: unauthorized };
@@ -136,11 +141,14 @@ export class HttpBroadcast {
   }
 
   /** The private topics that may be written to; each is asked about once. */
-  async #writable(messages: readonly BatchMessage[], claims: Claims | undefined): Promise<ReadonlySet<string>> {
+  async #writable(
+    messages: readonly BatchMessage[],
+    sender: Omit<RightsRequest, "subtopic">,
+  ): Promise<ReadonlySet<string>> {
     const asked = new Set(messages.filter(({ isPrivate }) => isPrivate).map(({ subtopic }) => subtopic));
     const rights = await Promise.all(
       [...asked].map(async (subtopic) => {
-        const { broadcast } = await this.#options.channelRights({ subtopic, claims });
+        const { broadcast } = await this.#options.channelRights({ ...sender, subtopic });
         return broadcast.write ? [subtopic] : [];
       }),
     );

@@ -31,6 +31,8 @@ export interface MembershipOptions {
   readonly connection: MemberConnection;
   readonly channel: Channel;
   readonly audience: Omit<Audience, "reader">;
+  /** Those of its connection that policies of rows may look at; equal ones share what is asked. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -51,7 +53,7 @@ export class Membership implements Listener {
     this.#options = options;
     if (options.readers === undefined) return;
     if (options.claims === undefined) throw new Error("rights cannot be asked for without claims");
-    this.#principal = principalOf(options.claims);
+    this.#principal = principalOf(options.claims, options.headers);
   }
 
   /** From now on, or from after the position. */
@@ -66,7 +68,7 @@ export class Membership implements Listener {
    */
   reauthorise(claims: Claims): Position | undefined {
     if (this.#options.readers === undefined || this.#isOver) return undefined;
-    const principal = principalOf(claims);
+    const principal = principalOf(claims, this.#options.headers);
     if (principal.key === this.#principal?.key) return this.#follower?.follower.position;
     const undecided = this.#group && this.#options.readers.firstUndecided(this.#group, this);
     const from = this.#follower?.follower.position ?? (undecided && before(undecided));

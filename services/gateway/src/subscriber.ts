@@ -37,12 +37,16 @@ export interface SubscriberOptions {
   readonly access?: Pick<AccessCatalog, "access"> | undefined;
   /** Resolves when the reader's place in the log is pinned: from then on nothing that is committed is missed. */
   readonly reading: () => Promise<void>;
+  /** Headers that policies of rows may look at. */
+  readonly rowHeaders?: readonly string[];
   readonly random?: () => number;
 }
 
 /** What the subscriber needs of the connection the channel is on. */
 export interface SubscribingConnection extends MemberConnection {
   readonly serializer: Serializer;
+  /** It was opened with. */
+  readonly headers: Readonly<Record<string, string>> | undefined;
 }
 
 /** Wrong parameters: told once and not tried again (protocol.md 4.7). */
@@ -103,10 +107,11 @@ export class Subscriber {
 
   /** From this moment on nothing is missed: the channel is one of its group, or on its way to become so. */
   #begin(connection: SubscribingConnection, channel: Channel, audience: Omit<Audience, "reader">): void {
-    const { groups, resumer, readers } = this.#options;
+    const { groups, resumer, readers, rowHeaders = [] } = this.#options;
     const { claims, resumeFrom } = channel;
+    const headers = pick(connection.headers ?? {}, rowHeaders);
     channel.held?.live(); // before anything that the channel receives
-    const membership = new Membership({ groups, resumer, readers, connection, channel, audience, claims });
+    const membership = new Membership({ groups, resumer, readers, connection, channel, audience, claims, headers });
     channel.membership = membership;
     // A channel that goes on from an earlier place is told before what it missed.
     if (resumeFrom === undefined) membership.start(undefined);
@@ -168,6 +173,10 @@ export class Subscriber {
     }
   }
 }
+
+/** In the order of the names, so that equal ones are written equally. */
+const pick = (headers: Readonly<Record<string, string>>, names: readonly string[]): Record<string, string> =>
+  Object.fromEntries(names.flatMap((name) => (Object.hasOwn(headers, name) ? [[name, headers[name] ?? ""]] : [])));
 
 /** The column that a path into JSON begins with. */
 const rootOf = (path: string): string => path.split("->")[0]?.trim() ?? "";

@@ -1,6 +1,7 @@
 import { describeError, type Logger } from "@walcast/telemetry";
 import type { HttpRequest, HttpResponse, TemplatedApp } from "uWebSockets.js";
 import type { HttpAnswer, HttpBroadcast, HttpCredentials } from "../http-broadcast.ts";
+import { requestHeaders } from "./named-headers.ts";
 import { readBody } from "./request-body.ts";
 
 export interface BroadcastRoutesOptions {
@@ -42,12 +43,13 @@ export function addBroadcastRoutes(app: TemplatedApp, { broadcasts, log }: Broad
   for (const path of ["/api/broadcast", "/realtime/v1/api/broadcast"]) {
     const single = `${path}/:topic/events/:event`;
     app.post(path, (response, request) => {
-      const credentials = credentialsOf(request);
-      respond(response, (body) => broadcasts().batch({ credentials, body }));
+      const given = { credentials: credentialsOf(request), headers: requestHeaders(request) };
+      respond(response, (body) => broadcasts().batch({ ...given, body }));
     });
     app.post(single, (response, request) => {
       const given = {
         credentials: credentialsOf(request),
+        headers: requestHeaders(request),
         topic: request.getParameter(0) ?? "",
         event: request.getParameter(1) ?? "",
         isPrivate: request.getQuery("private") === "true",

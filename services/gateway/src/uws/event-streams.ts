@@ -16,6 +16,8 @@ export interface EventStreamsOptions {
   }) => Connection;
   /** A client that has this much unread is too slow. */
   readonly outboxLimitBytes: number;
+  /** Headers beside `x-*` that policies may look at. */
+  readonly rlsHeaders: readonly string[];
 }
 
 /** Proxies close what is silent for a minute. */
@@ -43,8 +45,9 @@ export class EventStreams {
   }
 
   addTo(app: TemplatedApp): void {
+    const { rlsHeaders } = this.#options;
     for (const path of ["/sse", "/realtime/v1/sse"]) {
-      app.get(path, (response, request) => void this.#open(response, readRequest(request)));
+      app.get(path, (response, request) => void this.#open(response, readRequest(request, rlsHeaders)));
     }
   }
 
@@ -110,7 +113,7 @@ interface StreamRequest {
 }
 
 /** All of it is read here: it is gone after the first await. */
-function readRequest(request: HttpRequest): StreamRequest {
+function readRequest(request: HttpRequest, rlsHeaders: readonly string[]): StreamRequest {
   const query = new URLSearchParams(request.getQuery());
   const bearer = /^bearer\s+(.+)$/iu.exec(request.getHeader("authorization"))?.[1];
   const token = bearer ?? (request.getHeader("x-api-key") || query.get("apikey") || undefined);
@@ -132,7 +135,7 @@ function readRequest(request: HttpRequest): StreamRequest {
   const topic = `realtime:${query.get("topic") ?? "sse"}`;
   return {
     token,
-    headers: namedHeaders(request),
+    headers: namedHeaders(request, rlsHeaders),
     join: JSON.stringify({ topic, event: "phx_join", payload: { config }, ref: "1", join_ref: "1" }),
   };
 }

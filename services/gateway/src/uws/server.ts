@@ -90,6 +90,7 @@ export class Server {
       refusal: (token) => this.#refusal(token),
       connect: options.connect,
       outboxLimitBytes: options.config.OUTBOX_LIMIT_BYTES,
+      rlsHeaders: options.config.RLS_HEADERS,
     });
     this.#eventStreams.addTo(this.#app);
     addBroadcastRoutes(this.#app, options);
@@ -225,7 +226,7 @@ export class Server {
     const given = request.getHeader("x-api-key") || request.getQuery("apikey") || request.getQuery("token");
     const token = given === undefined || given === "" ? undefined : given;
     const serializer = negotiateSerializer(request.getQuery("vsn"));
-    const named = namedHeaders(request);
+    const named = namedHeaders(request, this.#options.config.RLS_HEADERS);
     let isAborted = false;
     response.onAborted(() => (isAborted = true));
     const refusal = serializer === undefined ? undefined : await this.#refusal(token);
