@@ -70,7 +70,7 @@ export const baseSchema = `
     $$ SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> name $$;
   GRANT USAGE ON SCHEMA public TO ${roles.join(", ")};
   GRANT SELECT ON marks, members TO ${roles.join(", ")};
-  CREATE PUBLICATION supabase_realtime FOR ALL TABLES`;
+  CREATE PUBLICATION supabase_realtime FOR ALL TABLES WITH (publish_via_partition_root = true)`;
 
 interface KeyType {
   readonly columns: readonly { readonly name: string; readonly type: string }[];
@@ -106,7 +106,10 @@ export interface Table {
   readonly schema: string;
   readonly name: string;
   readonly key: KeyType;
-  readonly columns: readonly string[];
+  /** They become more and fewer. */
+  readonly columns: string[];
+  /** Its rows lie in two partitions, and its changes come under its own name. */
+  readonly isPartitioned: boolean;
   readonly isFull: boolean;
   readonly owner: Role | undefined;
   isSecured: boolean;
@@ -120,7 +123,9 @@ export interface Table {
 /** A committed change of one row. */
 export interface Change {
   readonly table: Table;
-  readonly type: "INSERT" | "UPDATE" | "DELETE";
+  readonly type: "INSERT" | "UPDATE" | "DELETE" | "TRUNCATE";
+  /** Those that the table had then. */
+  readonly columns: readonly string[];
   /** The text of the row's key after the change. */
   readonly key: string;
   readonly record?: Row;
@@ -129,6 +134,8 @@ export interface Change {
 
 export const quote = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 const nameOf = ({ schema, name }: Table): string => `${quote(schema)}.${quote(name)}`;
+const partitionsOf = ({ schema, name, isPartitioned }: Table): readonly string[] =>
+  isPartitioned ? [0, 1].map((n) => `${quote(schema)}.${quote(`${name} part ${n}`)}`) : [];
 const keyText = ({ key }: Table, alias: string): string =>
   `ROW(${key.columns.map(({ name }) => `${alias}.${quote(name)}`).join(", ")})::text`;
 export const keyColumns = ({ key }: Table): readonly string[] => key.columns.map(({ name }) => name);
@@ -155,6 +162,7 @@ export async function createTable(sql: Client, random: Random, at: { schema: str
     ...at,
     key,
     columns: [...key.columns.map(({ name }) => name), ...plainColumns],
+    isPartitioned: random.chance(0.25),
     isFull: random.chance(0.5),
     owner: random.chance(0.3) ? "authz_owner" : undefined,
     isSecured: random.chance(0.75),
@@ -166,8 +174,12 @@ export async function createTable(sql: Client, random: Random, at: { schema: str
   const name = nameOf(table);
   await sql.query(`
     CREATE TABLE ${name} (${key.columns.map((column) => `${quote(column.name)} ${column.type}`).join(", ")},
-      owner text, tenant text, n int, body text, PRIMARY KEY (${keyColumns(table).map(quote).join(", ")}));
-    ${table.isFull ? `ALTER TABLE ${name} REPLICA IDENTITY FULL;` : ""}
+      owner text, tenant text, n int, body text, PRIMARY KEY (${keyColumns(table).map(quote).join(", ")}))
+      ${table.isPartitioned ? `PARTITION BY HASH (${keyColumns(table).map(quote).join(", ")})` : ""};
+    ${partitionsOf(table)
+      .map((part, n) => `CREATE TABLE ${part} PARTITION OF ${name} FOR VALUES WITH (MODULUS 2, REMAINDER ${n});`)
+      .join("\n")}
+    ${[name, ...partitionsOf(table)].map((one) => (table.isFull ? `ALTER TABLE ${one} REPLICA IDENTITY FULL;` : "")).join("\n")}
     ${table.isSecured ? `ALTER TABLE ${name} ENABLE ROW LEVEL SECURITY;` : ""}
     ${table.isForced ? `ALTER TABLE ${name} FORCE ROW LEVEL SECURITY;` : ""}
     ${table.owner === undefined ? "" : `ALTER TABLE ${name} OWNER TO ${table.owner};`}`);
@@ -237,6 +249,15 @@ export async function changeRights(sql: Client, random: Random, table: Table): P
   }
 }
 
+/** One column more, or one that came so less. */
+export async function changeColumns(sql: Client, table: Table): Promise<void> {
+  const at = table.columns.indexOf("added");
+  await sql.query(`ALTER TABLE ${nameOf(table)} ${at === -1 ? "ADD COLUMN added text" : "DROP COLUMN added"}`);
+  if (at === -1) table.columns.push("added");
+  else table.columns.splice(at, 1);
+  for (const [key, { added: _, ...row }] of table.rows) table.rows.set(key, at === -1 ? { ...row, added: null } : row);
+}
+
 /** Memberships are rows that policies look at: they hold at once. */
 export async function changeMembers(sql: Client, random: Random): Promise<void> {
   const member = [random.pick(subs), random.pick(tenants)];
@@ -252,6 +273,7 @@ export async function changeMembers(sql: Client, random: Random): Promise<void> 
 export async function changeRows(sql: Client, random: Random, tables: readonly Table[]): Promise<Change[]> {
   const changes: Change[] = [];
   const taken = new Map(tables.map((table) => [table, new Set<string>()]));
+  if (random.chance(0.15)) changes.push(await truncate(sql, random.pick(tables)));
   for (let i = 1 + random.below(4); i > 0; i--) {
     const touched = new Map(tables.map((table) => [table, new Set<string>()]));
     await sql.query("BEGIN");
@@ -267,6 +289,12 @@ export async function changeRows(sql: Client, random: Random, tables: readonly T
     for (const [table, keys] of touched) for (const key of keys) taken.get(table)?.add(key);
   }
   return changes;
+}
+
+async function truncate(sql: Client, table: Table): Promise<Change> {
+  await sql.query(`TRUNCATE ${nameOf(table)}`);
+  table.rows.clear();
+  return { table, type: "TRUNCATE", columns: [...table.columns], key: "" };
 }
 
 const values = (random: Random): readonly [string, string, number, string] => [
@@ -287,13 +315,14 @@ async function changeRow(
   { table, free }: { readonly table: Table; readonly free: readonly string[] },
 ): Promise<{ readonly change: Change; readonly before: string | undefined } | undefined> {
   const name = nameOf(table);
+  const about = { table, columns: [...table.columns] };
   const returning = `RETURNING ${keyText(table, "t")} AS key, to_jsonb(t) AS record`;
   const kind = free.length === 0 ? 0 : random.next();
   const isFull = table.key.columns[0]?.type === "label" && table.keysMade >= 40;
   if (kind < 0.4) {
     if (isFull) return undefined;
     const keys = table.key.make(table.keysMade++);
-    const columns = table.columns.map(quote).join(", ");
+    const columns = [...keyColumns(table), ...plainColumns].map(quote).join(", ");
     const { rows } = await sql.query<Returned>(
       `INSERT INTO ${name} AS t (${columns}) VALUES (${keys.join(", ")}, $1, $2, $3, $4) ${returning}`,
       [...values(random)],
@@ -301,12 +330,13 @@ async function changeRow(
     const [row] = rows;
     if (row === undefined) return undefined;
     table.rows.set(row.key, row.record);
-    return { change: { table, type: "INSERT", ...row }, before: undefined };
+    return { change: { ...about, type: "INSERT", ...row }, before: undefined };
   }
   const before = random.pick(free);
   const old = table.rows.get(before) ?? {};
   if (kind < 0.8) {
-    const movesKey = random.chance(0.2) && !isFull;
+    // Between partitions a row is deleted here and inserted there: two changes of what is one statement.
+    const movesKey = random.chance(0.2) && !isFull && !table.isPartitioned;
     const keys = movesKey ? table.key.make(table.keysMade++) : [];
     const sets = [
       ...keys.map((key, index) => `${quote(keyColumns(table)[index] ?? "")} = ${key}`),
@@ -320,11 +350,11 @@ async function changeRow(
     if (row === undefined) return undefined;
     table.rows.delete(before);
     table.rows.set(row.key, row.record);
-    return { change: { table, type: "UPDATE", ...row, old }, before };
+    return { change: { ...about, type: "UPDATE", ...row, old }, before };
   }
   await sql.query(`DELETE FROM ${name} AS t WHERE ${keyText(table, "t")} = $1`, [before]);
   table.rows.delete(before);
-  return { change: { table, type: "DELETE", key: before, old }, before };
+  return { change: { ...about, type: "DELETE", key: before, old }, before };
 }
 
 /** What one user sees of one table. */

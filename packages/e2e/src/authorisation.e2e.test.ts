@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, expect, inject, it } from "vitest";
 import {
   addPolicy,
   baseSchema,
+  changeColumns,
   changeMembers,
   changeRights,
   changeRows,
@@ -60,6 +61,8 @@ interface Filter {
   readonly text: string;
   readonly matches: (value: unknown) => boolean;
 }
+/** Without one that was just added, which joins of the same moment may not know yet (publication-catalog.ts). */
+const stableColumns = ({ columns }: Table): string[] => columns.filter((name) => name !== "added");
 interface Listening {
   readonly socket: RawSocket;
   user: User;
@@ -109,7 +112,7 @@ async function listen(
       table,
       event: random.pick(["*", "*", "*", "INSERT", "UPDATE", "DELETE"]),
       filter: randomFilter(random, readable),
-      select: table !== undefined && random.chance(0.25) ? random.some(table.columns, 0.5) : undefined,
+      select: table !== undefined && random.chance(0.25) ? random.some(stableColumns(table), 0.5) : undefined,
     });
   }
   const [schema] = tables.map((table) => table.schema);
@@ -165,6 +168,7 @@ const unauthorized = "Error 401: Unauthorized";
 
 function expectedOf(change: Change, { id, event, table, filter, select }: Binding, sight: Sight): Shown | undefined {
   const { type, table: its, record, old } = change;
+  if (type === "TRUNCATE") return undefined; // told to legacy channels only
   if ((table !== undefined && table !== its) || (event !== "*" && event !== type)) return undefined;
   const key = keyColumns(its);
   const loggedOld = old && (its.isFull ? old : only(old, key));
@@ -184,7 +188,8 @@ function expectedOf(change: Change, { id, event, table, filter, select }: Bindin
     if (sight.keys === undefined) return refused;
     if (!sight.keys.has(change.key)) return undefined;
   }
-  const wanted = select === undefined ? its.columns : its.columns.filter((name) => [...key, ...select].includes(name));
+  const wanted =
+    select === undefined ? change.columns : change.columns.filter((name) => [...key, ...select].includes(name));
   const columns = wanted.filter((name) => sight.columns.includes(name));
   const isKeyOnly = type === "DELETE" && its.isSecured;
   return {
@@ -300,6 +305,43 @@ async function changeToken(listening: Listening, user: User): Promise<void> {
   await waitUntil(() => count() > before, { what: "the channel to be subscribed anew" });
 }
 
+/** A channel of 1.x clients, who alone are told of truncates. */
+interface LegacyListening {
+  readonly socket: RawSocket;
+  readonly user: User;
+  seen: number;
+}
+
+async function listenLegacy(user: User): Promise<LegacyListening> {
+  const socket = await openRaw(cluster.url, { vsn: "2.0.0", apikey: await token(user) });
+  sockets.push(socket);
+  socket.send(["1", "1", "realtime:*", "phx_join", {}]);
+  await socket.next((frame) => JSON.stringify(frame).includes("Subscribed to PostgreSQL"), "the legacy channel");
+  return { socket, user, seen: 0 };
+}
+
+/** Rights alone decide about a truncate: there are no rows to look at. */
+async function compareTruncates(listening: LegacyListening, changes: readonly Change[], what: string): Promise<void> {
+  const id = await mark();
+  const { socket, user, seen } = listening;
+  const isLegacyMark = ([, , , , payload]: Frame): boolean =>
+    payload["table"] === "marks" && (payload["record"] as Row | undefined)?.["id"] === id;
+  await waitUntil(() => (socket.frames as Frame[]).some(isLegacyMark), { what: `${what}: mark ${id}`, intervalMs: 5 });
+  const received = (socket.frames as Frame[])
+    .slice(seen)
+    .filter(([, , , event]) => event === "TRUNCATE")
+    .map(([, , , , { table, errors }]) => [table, (errors as string[] | undefined)?.[0]]);
+  listening.seen = socket.frames.length;
+  const expected: unknown[] = [];
+  for (const { table } of changes.filter(({ type }) => type === "TRUNCATE")) {
+    const { columns } = await sightOf(user, table);
+    const isRefused = columns.length === 0 || !keyColumns(table).every((name) => columns.includes(name));
+    expected.push([table.name, isRefused ? unauthorized : undefined]);
+  }
+  compared += expected.length;
+  expect(received, `${what}, ${JSON.stringify(user)}`).toEqual(expected);
+}
+
 async function runCase(caseSeed: number): Promise<void> {
   const random = new Random(caseSeed);
   const { sql } = cluster;
@@ -320,8 +362,10 @@ async function runCase(caseSeed: number): Promise<void> {
     const changes = await changeRows(sql, random, tables);
     sights.clear();
     await compare(listenings, changes, `seed ${caseSeed}, ${what}`);
+    await compareTruncates(legacy, changes, `seed ${caseSeed}, ${what}`);
     log.push(...changes);
   };
+  const legacy = await listenLegacy(random.pick(users));
   for (let i = 2 + random.below(4); i > 0; i--) await join();
   await step("first");
   const [first] = listenings;
@@ -329,7 +373,7 @@ async function runCase(caseSeed: number): Promise<void> {
   let from = positionOf(first);
   log.length = 0;
   for (let i = 0; i < 6; i++) {
-    switch (random.below(6)) {
+    switch (random.below(7)) {
       case 0:
         for (const table of tables) await changeRights(sql, random, table);
         // What is claimed is an effect within a time, so there is nothing to wait for.
@@ -343,6 +387,10 @@ async function runCase(caseSeed: number): Promise<void> {
       case 2:
         await changeToken(random.pick(listenings), random.pick(users));
         await step("after a new token");
+        break;
+      case 6:
+        await changeColumns(sql, random.pick(tables));
+        await step("after a change of columns");
         break;
       case 3:
         await changeMembers(sql, random);
@@ -364,7 +412,7 @@ async function runCase(caseSeed: number): Promise<void> {
         await step("after one more joined");
     }
   }
-  for (const { socket } of listenings) socket.end();
+  for (const { socket } of [...listenings, legacy]) socket.end();
   await sql.query(`DROP SCHEMA ${quote(schema)} CASCADE; DELETE FROM members`);
 }
 

@@ -4,6 +4,7 @@ import { WebSocket } from "ws";
 
 /** A WebSocket that speaks frames by hand, for what no client library would send. */
 export interface RawSocket {
+  /** Text frames parsed, binary ones as a Buffer. */
   readonly frames: unknown[];
   readonly close: Promise<{ readonly code: number; readonly reason: string }>;
   send(frame: unknown): void;
@@ -21,7 +22,9 @@ export async function openRaw(
 ): Promise<RawSocket> {
   const socket = new WebSocket(`${url}/websocket?${new URLSearchParams(query).toString()}`, { headers });
   const frames: unknown[] = [];
-  socket.on("message", (data: Buffer) => frames.push(JSON.parse(data.toString("utf8"))));
+  socket.on("message", (data: Buffer, isBinary: boolean) =>
+    frames.push(isBinary ? data : JSON.parse(data.toString("utf8"))),
+  );
   const close = once(socket, "close").then(([code, reason]) => ({ code: Number(code), reason: String(reason) }));
   await once(socket, "open");
   socket.on("error", () => undefined); // told by the close
