@@ -21,7 +21,7 @@ export class Coalescing<T> {
       signal?.removeEventListener("abort", leave);
       if (--running.waiting === 0) {
         this.#forget(key, running);
-        running.stop.abort();
+        if (!running.isOver) running.stop.abort(); // an abort makes an error with a stack
       }
     }
   }
@@ -34,10 +34,15 @@ export class Coalescing<T> {
       if (running !== undefined) this.#forget(key, running);
     };
     let running: Running<T> | undefined;
-    running = { answer: start({ signal: stop.signal, seal }), stop, waiting: 0 };
-    running.answer.then(seal, seal);
-    if (!isSealed) this.#running.set(key, running);
-    return running;
+    const begun: Running<T> = { answer: start({ signal: stop.signal, seal }), stop, waiting: 0, isOver: false };
+    running = begun;
+    const over = (): void => {
+      begun.isOver = true;
+      seal();
+    };
+    begun.answer.then(over, over);
+    if (!isSealed) this.#running.set(key, begun);
+    return begun;
   }
 
   #forget(key: string, running: Running<T>): void {
@@ -49,4 +54,5 @@ interface Running<T> {
   readonly answer: Promise<T>;
   readonly stop: AbortController;
   waiting: number;
+  isOver: boolean;
 }

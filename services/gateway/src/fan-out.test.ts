@@ -224,6 +224,31 @@ describe("FanOut", () => {
     }
   });
 
+  it("builds what a rule lets through once for groups that differ only in who reads, and anew for all others", () => {
+    const fanOut = new FanOut(todos, { maxRecordBytes: 0 });
+    const [one, two] = [change("insert"), change("insert", { record: '{"id":2}' })];
+    const all = { tag: "delivered", columns: undefined, oldColumns: undefined } as const;
+    const ruled = (of: LoggedChange, group: Group, ids: readonly number[], select?: readonly string[]): Buffer => {
+      const frames: Buffer[] = [];
+      fanOut.ruled({ change: of, view: viewOf(group, select), ids }, all, (_, frame) => frames.push(frame));
+      return frames[0] ?? Buffer.of();
+    };
+    const reader = (sub: string): Group =>
+      groups.enter({ ...current(), reader: { key: sub, principal: { role: sub } as never, isAlone: true } });
+    const [ann, bob] = [reader("ann"), reader("bob")];
+    const frame = ruled(one, ann, [7]);
+    expect(ruled(one, bob, [7])).toBe(frame);
+    const others = [
+      ruled(two, bob, [7]),
+      ruled(one, bob, [8]),
+      ruled(one, bob, [7], ["id"]),
+      ruled(one, current(serializerV2), [7]),
+      ruled(one, legacy(), [7]),
+    ].map(String);
+    expect(new Set([String(frame), ...others]).size).toBe(6);
+    expect(String(ruled(one, ann, [7]))).toBe(String(frame));
+  });
+
   it("writes a commit time of its own for each transaction", () => {
     const published: string[] = [];
     const fanOut = new FanOut(todos, { maxRecordBytes: 0 });

@@ -30,6 +30,11 @@ export class FanOut {
   readonly #data: ChangeData;
   /** By what they differ in; kept for as long as the change is. */
   readonly #datas = new WeakMap<LoggedChange, Map<string, Buffer>>();
+  /**
+   * The last frame that a rule let through: readers of one audience get the same bytes one after the other. One for each
+   * change, because changes may wait for long.
+   */
+  readonly #frames = new WeakMap<LoggedChange, SharedFrame>();
 
   constructor(relation: Relation, options: ChangeDataOptions) {
     this.#data = new ChangeData(relation, options);
@@ -46,10 +51,10 @@ export class FanOut {
     if (rule.tag === "refused") return this.#emit(match, this.#data.encodeRefused(change, rule.error), emit);
     const select = both(view.select, rule.columns);
     if (select === view.select && rule.oldColumns === undefined)
-      return this.#emit(match, this.#dataOf(change, view), emit);
+      return this.#emitShared(match, this.#dataOf(change, view), emit);
     const oldSelect = rule.oldColumns === undefined ? undefined : both(select, rule.oldColumns);
     const dataKey = JSON.stringify([view.group.dialect, select, oldSelect]);
-    return this.#emit(match, this.#dataOf(change, { ...view, select, dataKey }, oldSelect), emit);
+    return this.#emitShared(match, this.#dataOf(change, { ...view, select, dataKey }, oldSelect), emit);
   }
 
   #dataOf(change: LoggedChange, { group, select, dataKey }: View, oldSelect?: readonly string[]): Buffer {
@@ -66,10 +71,33 @@ export class FanOut {
     return data;
   }
 
-  #emit({ change, view: { group }, ids }: Match, data: Buffer, emit: Emit): void {
-    const head = group.dialect === "current" ? currentHead(group, ids) : legacyHead(group, eventNames[change.kind]);
-    emit(group, Buffer.concat([head, data, tailOf(group)]), change.position);
+  #emit(match: Match, data: Buffer, emit: Emit): void {
+    emit(match.view.group, frameOf(match, data), match.change.position);
   }
+
+  #emitShared(match: Match, data: Buffer, emit: Emit): void {
+    const { change, view, ids } = match;
+    const { frameKey } = view.group;
+    const idsKey = ids.join(",");
+    let shared = this.#frames.get(change);
+    if (shared?.frameKey !== frameKey || shared.idsKey !== idsKey || shared.data !== data) {
+      shared = { frameKey, idsKey, data, frame: frameOf(match, data) };
+      this.#frames.set(change, shared);
+    }
+    emit(view.group, shared.frame, change.position);
+  }
+}
+
+interface SharedFrame {
+  readonly frameKey: string;
+  readonly idsKey: string;
+  readonly data: Buffer;
+  readonly frame: Buffer;
+}
+
+function frameOf({ change, view: { group }, ids }: Match, data: Buffer): Buffer {
+  const head = group.dialect === "current" ? currentHead(group, ids) : legacyHead(group, eventNames[change.kind]);
+  return Buffer.concat([head, data, tailOf(group)]);
 }
 
 /** The columns that are in both, in the order of the selection; `undefined` is all. */

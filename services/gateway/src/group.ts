@@ -59,6 +59,8 @@ export interface Group extends Audience {
   /** The columns that filters look at, by the ids of their bindings. */
   readonly filtered: ReadonlyMap<number, readonly string[]>;
   readonly subscriptions: readonly Subscription<View>[];
+  /** Equal where frames around equal data and ids are the same bytes: groups that differ only in who reads. */
+  readonly frameKey: string;
   /** The bytes before a change's data, by what they depend on: the event or the matching ids. Filled by fan-out. */
   readonly heads: Map<string, Buffer>;
 }
@@ -110,6 +112,7 @@ export class Groups {
       views,
       filtered,
       subscriptions,
+      frameKey: JSON.stringify([audience.topic, audience.serializer.vsn, audience.dialect]),
       heads: new Map(),
     };
     for (const { id, kinds, schema, table, filter, select } of distinct(audience.bindings)) {

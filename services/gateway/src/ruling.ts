@@ -8,6 +8,7 @@ import {
   unauthorized,
   type AccessAnswer,
   type ChangeRule,
+  type KeyColumn,
   type RowKind,
 } from "@walcast/row-security";
 import { RecordReader, shapeOf } from "@walcast/subscriptions";
@@ -70,13 +71,21 @@ function openTo(answer: AccessAnswer, { group }: GuardedChange, ids: readonly nu
   return ids.filter((id) => group.filtered.get(id)?.every(isReadable) ?? true);
 }
 
-/** The primary key as JSON, cut out of the row. */
-export function keyOf({ record }: LoggedChange, { columns }: Relation, answer: AccessAnswer): string {
+/** The primary key as JSON, cut out of the row: once, however many ask about it. */
+export function keyOf(change: LoggedChange, { columns }: Relation, answer: AccessAnswer): string {
+  const { record } = change;
   if (record === undefined || answer.tag !== "access") return "{}";
+  const { primaryKey } = answer.access.facts;
+  const known = keys.get(change);
+  if (known?.primaryKey === primaryKey) return known.key;
   const shape = shapeOf(columns);
-  const indexes = answer.access.facts.primaryKey.flatMap(({ name }) => shape.byName.get(name)?.index ?? []);
-  return new RecordReader(record, shape).project(indexes).toString();
+  const indexes = primaryKey.flatMap(({ name }) => shape.byName.get(name)?.index ?? []);
+  const key = new RecordReader(record, shape).project(indexes).toString();
+  keys.set(change, { primaryKey, key });
+  return key;
 }
+
+const keys = new WeakMap<LoggedChange, { readonly primaryKey: readonly KeyColumn[]; readonly key: string }>();
 
 /** The role may not ask. */
 export const isDenial = (error: unknown): boolean =>
