@@ -9,6 +9,7 @@ const current = {
   broadcast: { ack: false, self: false, replay: { tag: "none" }, tellsReady: false },
   presence: { key: undefined, isEnabled: false },
   isPrivate: false,
+  isExplained: false,
   resume: { tag: "none" },
 };
 
@@ -62,8 +63,9 @@ describe("parseJoin", () => {
     [null, false],
     [1, false],
     ["yes", false],
-  ])("reads private: %j as %s", (value, isPrivate) => {
+  ])("reads private: %j as %s, and explain likewise", (value, isPrivate) => {
     expect(parseJoin({ config: { private: value } })).toEqual({ ...current, isPrivate });
+    expect(parseJoin({ config: { explain: value } })).toEqual({ ...current, isExplained: isPrivate });
   });
 
   it.each<[unknown, { ack: boolean; self: boolean }]>([

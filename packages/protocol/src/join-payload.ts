@@ -43,6 +43,8 @@ export type JoinRequest =
       readonly presence: PresenceRequest;
       readonly isPrivate: boolean;
       readonly resume: ResumeRequest;
+      /** It wants to be told why it gets a change or does not. */
+      readonly isExplained: boolean;
     };
 
 /** Reads a join's payload (protocol.md 3.9, 4.1). Values of a wrong kind count as absent, and the join goes on. */
@@ -73,6 +75,7 @@ export function parseJoin(payload: unknown): JoinRequest {
     },
     isPrivate: readBoolean(config["private"]),
     resume,
+    isExplained: readBoolean(config["explain"]),
   };
 }
 

@@ -1,4 +1,5 @@
 export { compileFilter } from "./compiled-filter.ts";
+export { explainer, type Explained, type ExplainedTerm, type Explainer, type Verdict } from "./explain.ts";
 export { FilterTypeError } from "./filter-errors.ts";
 export {
   columnsOf,
