@@ -17,6 +17,7 @@ import type { ClientConfig } from "./config.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import { Readers } from "./readers.ts";
 import type { ReadHistory } from "./replays.ts";
+import { Sights } from "./sights.ts";
 
 export interface AuthorisationParts {
   readonly config: ClientConfig;
@@ -30,6 +31,8 @@ export interface AuthorisationParts {
 export interface Authorisation {
   readonly verifyToken: TokenVerifier | undefined;
   readonly access: AccessCatalog | undefined;
+  /** For those who are told why they get a change or do not. */
+  readonly sights: Sights | undefined;
   readonly readersFor: ReadersFor;
   readonly channelRights: ChannelRights;
   readonly readHistory: ReadHistory;
@@ -41,6 +44,7 @@ export interface Authorisation {
 const openToAll = (pool: QuestionPool): Authorisation => ({
   verifyToken: undefined,
   access: undefined,
+  sights: undefined,
   readersFor: () => undefined,
   channelRights: () => Promise.resolve(allRights),
   readHistory: historyOf(pool),
@@ -98,6 +102,7 @@ export function openAuthorisation({ config, database, health, metrics, log }: Au
   return {
     verifyToken,
     access: catalog,
+    sights: new Sights({ catalog, visibility }),
     readersFor: (options) => new Readers({ ...options, catalog, visibility, metrics }),
     channelRights: async ({ subtopic, claims, headers }) => {
       if (claims === undefined) return allRights;

@@ -14,6 +14,8 @@ export interface Channel {
   readonly dialect: "current" | "legacy";
   /** It wants the changes after this position before those that come from now on. */
   readonly resumeFrom?: Position | undefined;
+  /** It is told why it gets a change or does not. */
+  readonly isExplained?: boolean;
   /** What its token says; `undefined` when tokens are not verified. */
   claims: Claims | undefined;
   /** Its place among those who get changes, once it is subscribed. */

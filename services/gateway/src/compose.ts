@@ -12,6 +12,7 @@ import { ClusterCounts } from "./cluster-counts.ts";
 import type { ClientConfig } from "./config.ts";
 import { Connection } from "./connection.ts";
 import { Delivery } from "./delivery.ts";
+import { Explanations } from "./explanations.ts";
 import { Gateway } from "./gateway.ts";
 import { Groups } from "./group.ts";
 import { HttpBroadcast } from "./http-broadcast.ts";
@@ -73,12 +74,14 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
     recentBytes: config.RESUME_MEMORY_BYTES,
     perSecond: config.RESUMES_PER_SECOND,
   });
+  const explanations = new Explanations({ isEnabled: config.INSPECTOR, sights: authorisation.sights });
   const subscriber = new Subscriber({
     groups,
     catalog,
     resumer,
     readers,
     access: authorisation.access,
+    explanations,
     reading: () => gateway.reading(),
     rowHeaders: config.RLS_HEADERS,
   });
@@ -152,6 +155,7 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
     delivery,
     readers,
     resumer,
+    explanations,
     publish: server.publish,
     broadcast: ({ to, broadcast }, { xid }) => {
       replays.note(to, xid);

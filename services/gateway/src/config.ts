@@ -52,6 +52,14 @@ export const clientSettings = {
     "A broadcast with a larger payload is refused, a larger presence ends its channel; 0: any size that a frame can have.",
     { default: 3000, unit: "KB" },
   ),
+  INSPECTOR: flag(
+    "Serves the inspector under `/inspector`, and tells channels that ask for it why they get a change or do not; standalone: true.",
+    { default: false },
+  ),
+  INSPECTOR_ROLES: json("Roles whose tokens may list the topics of a gateway in the inspector, as a JSON array.", {
+    shape: z.array(z.string().min(1)),
+    default: '["service_role"]',
+  }),
   PRESENCE_ENABLED: flag(
     "Channels are told who is present without asking for it, as older clients need it (realtime-js 2.10).",
     {

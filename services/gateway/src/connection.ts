@@ -121,9 +121,11 @@ export class Connection implements SubscribingConnection {
   }
 
   system(channel: Channel, message: SystemMessage): void {
-    this.#send(
-      this.serializer.push({ topic: channel.topic, joinRef: channel.joinRef, event: "system", payload: message }),
-    );
+    this.tell(channel, "system", message);
+  }
+
+  tell({ topic, joinRef }: Channel, event: string, payload: object): void {
+    this.#send(this.serializer.push({ topic, joinRef, event, payload }));
   }
 
   /** Tells every channel that receives changes. */
@@ -224,6 +226,7 @@ export class Connection implements SubscribingConnection {
     const { limits, admission } = this.#options;
     const refusal =
       resumeRefusal(request) ??
+      this.#options.subscriber.refusal(request) ??
       joinRefusedBy(limits, { channels: this.#channels.size, isRejoin: former !== undefined });
     if (refusal !== undefined) {
       settle({ tag: "refused", reason: refusal.reason });
@@ -250,6 +253,7 @@ export class Connection implements SubscribingConnection {
       joinRef,
       dialect: request.tag,
       resumeFrom: request.resume.tag === "from" ? request.resume.position : undefined,
+      isExplained: request.tag === "current" && request.isExplained,
       claims,
       membership: undefined,
       ...membersOf(

@@ -5,6 +5,7 @@ import { resumeGap } from "@walcast/protocol";
 import { describeError, type Health, type Logger } from "@walcast/telemetry";
 import type { Connection } from "./connection.ts";
 import type { Delivery, Recipients } from "./delivery.ts";
+import type { Explanations } from "./explanations.ts";
 import type { Emit } from "./fan-out.ts";
 import type { Groups } from "./group.ts";
 import type { GatewayMetrics } from "./metrics.ts";
@@ -21,6 +22,7 @@ export interface GatewayOptions {
   readonly delivery: Delivery;
   readonly readers?: Readers | undefined;
   readonly resumer: Resumer;
+  readonly explanations?: Explanations;
   readonly publish: Publish;
   /** Takes what the database has to say to channels. */
   readonly broadcast?: Recipients["broadcast"];
@@ -102,7 +104,7 @@ export class Gateway implements Service {
 
   /** THE loop. */
   async #fanOut(reading: Reading, signal: AbortSignal): Promise<void> {
-    const { groups, readers, broadcast, arrived, delivery, resumer, metrics } = this.#options;
+    const { groups, readers, broadcast, arrived, delivery, resumer, explanations, metrics } = this.#options;
     const recipients = { groups, readers, broadcast, emit: this.#emit };
     for await (const entry of reading) {
       if (entry.tag === "gap") {
@@ -114,6 +116,7 @@ export class Gateway implements Service {
       this.#last = entry.batch.header.last;
       arrived?.(this.#last);
       resumer.arrived(entry.batch);
+      explanations?.take(entry.batch, entry.after);
       // What was published leaves at the end of this turn of the event loop, in one write per socket.
       await new Promise(setImmediate);
       if (signal.aborted) return;

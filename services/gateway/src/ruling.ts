@@ -65,10 +65,14 @@ export function present(guarded: GuardedChange, { answer, rule, arrivals }: Pres
  */
 function openTo(answer: AccessAnswer, { group }: GuardedChange, ids: readonly number[]): readonly number[] {
   if (group.filtered.size === 0) return ids;
-  const selectable = answer.tag === "access" ? answer.access.selectable : new Set<string>();
-  const isReadable = (column: string): boolean =>
-    selectable.has(column) || selectable.has(column.split("->")[0]?.trim() ?? "");
+  const isReadable = readableBy(answer);
   return ids.filter((id) => group.filtered.get(id)?.every(isReadable) ?? true);
+}
+
+/** Whether the role may read a column, or the one that a path into JSON begins with. */
+export function readableBy(answer: AccessAnswer): (column: string) => boolean {
+  const selectable = answer.tag === "access" ? answer.access.selectable : new Set<string>();
+  return (column) => selectable.has(column) || selectable.has(column.split("->")[0]?.trim() ?? "");
 }
 
 /** The primary key as JSON, cut out of the row: once, however many ask about it. */

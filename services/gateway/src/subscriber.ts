@@ -19,12 +19,13 @@ import {
   type IdentifiedRequest,
 } from "./binding.ts";
 import type { Channel } from "./channel.ts";
+import type { Explanations } from "./explanations.ts";
 import type { Audience, Groups } from "./group.ts";
 import { Membership, type MemberConnection } from "./membership.ts";
 import type { PublicationCatalog, PublishedTable } from "./postgres/publication-catalog.ts";
 import type { Readers } from "./readers.ts";
 import type { Resumer } from "./resumer.ts";
-import type { Serializer } from "@walcast/protocol";
+import type { JoinRequest, Serializer } from "@walcast/protocol";
 import type { AccessCatalog } from "@walcast/row-security";
 import type { Claims } from "@walcast/authz";
 
@@ -35,6 +36,7 @@ export interface SubscriberOptions {
   /** `undefined`: everybody may see everything. */
   readonly readers?: Readers | undefined;
   readonly access?: Pick<AccessCatalog, "access"> | undefined;
+  readonly explanations?: Explanations;
   /** Resolves when the reader's place in the log is pinned: from then on nothing that is committed is missed. */
   readonly reading: () => Promise<void>;
   /** Headers that policies of rows may look at. */
@@ -47,6 +49,8 @@ export interface SubscribingConnection extends MemberConnection {
   readonly serializer: Serializer;
   /** It was opened with. */
   readonly headers: Readonly<Record<string, string>> | undefined;
+  /** A frame of the channel's topic, to its client alone. */
+  tell(channel: Channel, event: string, payload: object): void;
 }
 
 /** Wrong parameters: told once and not tried again (protocol.md 4.7). */
@@ -68,6 +72,11 @@ export class Subscriber {
 
   constructor(options: SubscriberOptions) {
     this.#options = options;
+  }
+
+  /** Why the join is refused before anything is subscribed to. */
+  refusal(request: JoinRequest): ReturnType<Explanations["refusal"]> {
+    return this.#options.explanations?.refusal(request);
   }
 
   /** Resolves when the channel is subscribed, was refused, or has ended. A database that is away is asked again. */
@@ -113,6 +122,9 @@ export class Subscriber {
     channel.held?.live(); // before anything that the channel receives
     const membership = new Membership({ groups, resumer, readers, connection, channel, audience, claims, headers });
     channel.membership = membership;
+    this.#options.explanations?.begin(channel, audience.bindings, (payload) =>
+      connection.tell(channel, "explain", payload),
+    );
     // A channel that goes on from an earlier place is told before what it missed.
     if (resumeFrom === undefined) membership.start(undefined);
     this.#tellPlace(connection, channel, resumeFrom);

@@ -8,6 +8,7 @@ export const standaloneSettings = {
   ...databaseSettings,
   ...replicationSettings,
   ...clientSettings,
+  INSPECTOR: flag("Serves the inspector under `/inspector`.", { default: true }),
   ALLOW_OPEN: flag("Let anyone in on an address other than loopback, although no token is verified.", {
     default: false,
   }),
