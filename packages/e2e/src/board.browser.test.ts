@@ -1,22 +1,13 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { findServerBinary, freePort, spawnService, waitUntil, type LineProcess } from "@walcast/testkit";
-import { chromium, type Browser, type Page } from "playwright-core";
+import { freePort, spawnService, waitUntil, type LineProcess } from "@walcast/testkit";
+import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, inject, it } from "vitest";
+import { launchBrowser } from "./browser.ts";
 import { startCluster, type Cluster } from "./cluster.ts";
 
 const entry = fileURLToPath(new URL("../../../deploy/examples/service-board/src/main.ts", import.meta.url));
-/** Chromium must not look for Google's hosts: a closed network would slow it down. */
-const flags = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 
 let cluster: Cluster;
 let board: LineProcess;
@@ -35,7 +26,7 @@ beforeAll(async () => {
     what: "the board to be live",
     timeoutMs: 20_000,
   });
-  browser = await chromium.launch({ executablePath: findServerBinary("chromium"), args: flags });
+  browser = await launchBrowser();
   pages = await Promise.all(
     [0, 1].map(async () => {
       const page = await browser.newPage();

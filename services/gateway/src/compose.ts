@@ -1,5 +1,6 @@
 import { MemoryNetwork, type Bus } from "@walcast/bus";
 import type { ChangeLog } from "@walcast/change-log";
+import { openPage } from "@walcast/inspector";
 import { backoff, type Service } from "@walcast/lifecycle";
 import type { Database } from "@walcast/postgres";
 import { MemoryPresenceStore } from "@walcast/presence";
@@ -17,6 +18,7 @@ import { Gateway } from "./gateway.ts";
 import { Groups } from "./group.ts";
 import { HttpBroadcast } from "./http-broadcast.ts";
 import { splitGroup } from "./membership.ts";
+import { Inspector, type InspectorOptions } from "./inspector.ts";
 import { Limits, noCounts, sharedCounts } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
 import { Presence } from "./presence.ts";
@@ -119,8 +121,10 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
     limits,
     log,
     broadcasts: () => httpBroadcast,
+    inspector: config.INSPECTOR ? openInspector({ config, verifyToken, topics: () => openTopics(), log }) : undefined,
     connect: (client) => new Connection({ ...client, ...channels, metrics, log }),
   });
+  const openTopics = (): Iterable<string>[] => [...server.connections].map(({ topics }) => topics());
   const onBusTrouble = busTrouble(health, log);
   const bus = parts.openBus((trouble) => {
     onBusTrouble(trouble);
@@ -191,6 +195,17 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
       await nudge.close();
     },
   };
+}
+
+/** A page that cannot be had costs clients nothing. */
+function openInspector({
+  config,
+  log,
+  ...options
+}: Pick<InspectorOptions, "verifyToken" | "topics"> & Pick<GatewayParts, "config" | "log">): Inspector {
+  const inspector = new Inspector({ ...options, openPage, roles: config.INSPECTOR_ROLES });
+  inspector.page.catch((error: unknown) => log.warn(describeError(error), "the inspector's page cannot be shown"));
+  return inspector;
 }
 
 /** Health says that other gateways are out of reach; this one's clients hear each other all the same. */

@@ -135,6 +135,8 @@ export class Connection implements SubscribingConnection {
     }
   }
 
+  topics = (): Iterable<string> => this.#channels.keys();
+
   get headers(): Readonly<Record<string, string>> | undefined {
     return this.#options.headers;
   }

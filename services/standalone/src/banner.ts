@@ -2,12 +2,14 @@ export interface BannerFacts {
   readonly host: string;
   readonly port: number;
   readonly isOpen: boolean;
+  /** INSPECTOR */
+  readonly hasInspector: boolean;
   /** Set when the database is our own. */
   readonly demo: { readonly databaseUrl: string; readonly dataDir: string } | undefined;
 }
 
 /** What a person sees when standalone is up: where to connect, what to paste, what to run. */
-export function banner({ host, port, isOpen, demo }: BannerFacts): string {
+export function banner({ host, port, isOpen, hasInspector, demo }: BannerFacts): string {
   const reachable = host === "0.0.0.0" || host === "::" ? "localhost" : host;
   const url = `ws://${reachable}:${port}/socket`;
   const table = demo === undefined ? "your_table" : "todos";
@@ -18,6 +20,12 @@ export function banner({ host, port, isOpen, demo }: BannerFacts): string {
       ? `  Open: JWT_SECRET is not set, so tokens are not verified (SECURE_CHANNELS=false), listening on ${host}.`
       : "  Tokens are verified: give the client a JWT signed with JWT_SECRET as params.apikey.",
     ...(demo === undefined ? [] : [`  Database: ${demo.databaseUrl}  (data in ${demo.dataDir})`]),
+    ...(hasInspector
+      ? [
+          `  Inspector: http://${reachable}:${port}/inspector${demo === undefined ? "" : `#table=${table}`}`,
+          "             Open it, press Join, change a row: it shows every change, and why a filter keeps one out.",
+        ]
+      : []),
     "",
     "  Paste into listen.mjs, then: npm install @supabase/realtime-js && node listen.mjs",
     "",

@@ -64,7 +64,9 @@ try {
     openBus: () => new MemoryNetwork().open(), // there is no other gateway
   });
   const demo = embedded === undefined ? undefined : { databaseUrl: embedded.url, dataDir };
-  process.stdout.write(`${banner({ host, port: config.PORT, isOpen: !config.SECURE_CHANNELS, demo })}\n`);
+  process.stdout.write(
+    `${banner({ host, port: config.PORT, isOpen: !config.SECURE_CHANNELS, hasInspector: config.INSPECTOR, demo })}\n`,
+  );
   await runUntilSignal([ingester, gateway], { log, drainMs: config.DRAIN_MS });
 } catch (error) {
   log.fatal(describeError(error), "cannot start");

@@ -16,12 +16,14 @@ import type { ClientConfig } from "../config.ts";
 import type { ClientSocket, Connection } from "../connection.ts";
 import { ListenError } from "../errors.ts";
 import type { HttpBroadcast } from "../http-broadcast.ts";
+import type { Inspector } from "../inspector.ts";
 import type { Limit, Limits } from "../limits.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import { addBroadcastRoutes } from "./broadcast-routes.ts";
 import { disabled, sharedCompressor } from "./compression.ts";
 import { EventStreams } from "./event-streams.ts";
 import { addHttpRoutes } from "./http-routes.ts";
+import { addInspectorRoutes } from "./inspector-routes.ts";
 import { namedHeaders } from "./named-headers.ts";
 import { cutLimitBytes, SlowConsumers } from "./slow-consumers.ts";
 
@@ -35,6 +37,7 @@ export interface ServerOptions {
   readonly limits: Limits;
   readonly log: Logger;
   readonly broadcasts: () => HttpBroadcast;
+  readonly inspector?: Inspector | undefined;
   readonly connect: (client: {
     readonly socket: ClientSocket;
     readonly serializer: Serializer;
@@ -94,6 +97,10 @@ export class Server {
     });
     this.#eventStreams.addTo(this.#app);
     addBroadcastRoutes(this.#app, options);
+    const { inspector } = options;
+    if (inspector !== undefined) {
+      addInspectorRoutes(this.#app, { inspector, refusal: (token) => this.#refusal(token) });
+    }
     addHttpRoutes(this.#app, { ...options, isDraining: () => this.#isDraining });
   }
 

@@ -1,0 +1,1 @@
+export { openPage, PageMissingError, type Page, type PageFile } from "./page.ts";
