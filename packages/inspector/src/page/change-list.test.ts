@@ -71,6 +71,8 @@ describe("frames", () => {
       event: "e",
       payload: { a: 1 },
     });
+    const refresh = '["1","1","t","access_token",{"access_token":"secret"}]';
+    expect(readFrame(refresh, seen).text).toBe('["1","1","t","access_token",{"access_token":"…"}]');
     expect(readFrame("no json", seen)).toMatchObject({ event: "unreadable", text: "no json" });
     expect(readFrame(new ArrayBuffer(3), seen)).toMatchObject({ event: "binary", bytes: 3 });
   });

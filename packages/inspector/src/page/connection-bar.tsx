@@ -1,4 +1,3 @@
-import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import type { ConnectionState, Inspection } from "./inspection.ts";
 
@@ -11,10 +10,8 @@ const states: Readonly<Record<ConnectionState, string>> = {
 };
 
 export function ConnectionBar({ inspection }: { readonly inspection: Inspection }): JSX.Element {
-  const draft = useSignal(inspection.token.value);
   const state = inspection.state.value;
   const session = inspection.session.value;
-  const isUsed = draft.value === inspection.token.value;
   return (
     <header class="bar">
       <h1>
@@ -32,7 +29,7 @@ export function ConnectionBar({ inspection }: { readonly inspection: Inspection 
         class="token"
         onSubmit={(event) => {
           event.preventDefault();
-          inspection.setToken(draft.value);
+          inspection.useToken();
         }}
       >
         <label for="token">Token</label>
@@ -42,13 +39,10 @@ export function ConnectionBar({ inspection }: { readonly inspection: Inspection 
           autocomplete="off"
           spellcheck={false}
           placeholder="JWT or API key"
-          value={draft.value}
-          onInput={({ currentTarget }) => (draft.value = currentTarget.value)}
-          onChange={() => inspection.setToken(draft.value)}
+          value={inspection.token.value}
+          onInput={({ currentTarget }) => (inspection.token.value = currentTarget.value)}
         />
-        <button type="submit" disabled={isUsed}>
-          Use
-        </button>
+        <button type="submit">Use</button>
       </form>
     </header>
   );

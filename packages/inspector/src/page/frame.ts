@@ -6,7 +6,7 @@ export interface Frame {
   readonly topic: string;
   readonly event: string;
   readonly payload: Fields;
-  /** As it was sent; of a binary frame its size alone. */
+  /** As it was sent, tokens left out; of a binary frame its size alone. */
   readonly text: string;
 }
 
@@ -34,8 +34,18 @@ export function readFrame(data: unknown, seen: Seen): Frame {
   const [topic, event, payload] = Array.isArray(parsed)
     ? [parsed[2], parsed[3], parsed[4] as unknown]
     : [fields["topic"], fields["event"], fields["payload"]];
-  return { ...seen, bytes, topic: String(topic), event: String(event), payload: fieldsOf(payload), text: data };
+  return {
+    ...seen,
+    bytes,
+    topic: String(topic),
+    event: String(event),
+    payload: fieldsOf(payload),
+    text: withoutTokens(data),
+  };
 }
+
+/** What is on the screen is easily shared. */
+const withoutTokens = (text: string): string => text.replaceAll(/("(?:access|user)_token":")[^"]+/gu, "$1…");
 
 /** A join that also asks why. */
 export function withExplain(text: string): string {

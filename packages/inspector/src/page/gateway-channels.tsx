@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
-import { fetchChannels, type ChannelList } from "./gateway-api.ts";
+import type { ChannelList } from "./gateway-api.ts";
 import type { Inspection } from "./inspection.ts";
 
 const askEveryMs = 2_000;
@@ -17,7 +17,7 @@ export function GatewayChannels({ inspection }: { readonly inspection: Inspectio
     let isOver = false;
     const ask = async (): Promise<void> => {
       try {
-        list.value = await fetchChannels(inspection.apiUrl, inspection.token.value);
+        list.value = await inspection.listGateway();
         problem.value = "";
       } catch (error) {
         problem.value = error instanceof Error ? error.message : String(error);

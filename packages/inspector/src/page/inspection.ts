@@ -8,7 +8,7 @@ import {
 import { resumable } from "@walcast/client";
 import { withFrame, type Change } from "./change-list.ts";
 import { fieldsOf, type Fields, type Frame } from "./frame.ts";
-import { fetchSession, Refusal, type Session } from "./gateway-api.ts";
+import { fetchChannels, fetchSession, Refusal, type ChannelList, type Session } from "./gateway-api.ts";
 import { tappedSocket } from "./tapped-socket.ts";
 import { toRequest, type ChannelWish } from "./wish.ts";
 
@@ -53,6 +53,7 @@ export class Inspection {
   readonly state = signal<ConnectionState>("idle");
   readonly problem = signal("");
   readonly session = signal<Session | undefined>(undefined);
+  /** As it stands in its field. */
   readonly token: Signal<string>;
   readonly channels = signal<readonly InspectedChannel[]>([]);
   readonly selected = signal<InspectedChannel | undefined>(undefined);
@@ -61,21 +62,21 @@ export class Inspection {
   readonly #options: InspectionOptions;
   readonly #handles = new Map<InspectedChannel, RealtimeChannel>();
   #client: RealtimeClient | undefined;
+  #usedToken: string;
   #arrived: Frame[] = [];
 
   constructor(options: InspectionOptions) {
     this.#options = options;
-    this.token = signal(options.storage.getItem(tokenKey) ?? "");
+    this.#usedToken = options.storage.getItem(tokenKey) ?? "";
+    this.token = signal(this.#usedToken);
   }
 
-  get apiUrl(): string {
-    return this.#options.apiUrl;
-  }
-
-  /** Another token: what was connected with the former one ends. */
-  setToken(token: string): void {
-    if (token === this.token.value) return;
-    this.token.value = token;
+  /** Goes on with the present token: what was connected with another one ends. */
+  useToken(): void {
+    const token = this.token.value.trim();
+    this.problem.value = "";
+    if (token === this.#usedToken) return;
+    this.#usedToken = token;
     this.#options.storage.setItem(tokenKey, token);
     void this.#client?.disconnect();
     this.#client = undefined;
@@ -84,10 +85,10 @@ export class Inspection {
     this.selected.value = undefined;
     this.session.value = undefined;
     this.state.value = "idle";
-    this.problem.value = "";
   }
 
   async join(wish: ChannelWish): Promise<void> {
+    this.useToken();
     const client = await this.#connect();
     if (client === undefined) return;
     const name = wish.topic.trim();
@@ -127,6 +128,11 @@ export class Inspection {
     });
   }
 
+  /** Of the gateway's topics; throws as `fetchChannels`. */
+  listGateway(): Promise<ChannelList> {
+    return fetchChannels(this.#options.apiUrl, this.#usedToken);
+  }
+
   async leave(channel: InspectedChannel): Promise<void> {
     const handle = this.#handles.get(channel);
     this.#handles.delete(channel);
@@ -158,8 +164,7 @@ export class Inspection {
   async #connect(): Promise<RealtimeClient | undefined> {
     if (this.#client !== undefined) return this.#client;
     this.state.value = "connecting";
-    this.problem.value = "";
-    const token = this.token.value.trim();
+    const token = this.#usedToken;
     try {
       this.session.value = await fetchSession(this.#options.apiUrl, token);
     } catch (error) {
