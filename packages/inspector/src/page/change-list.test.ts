@@ -49,11 +49,16 @@ describe("withFrame", () => {
     expect(shown === undefined ? 0 : lagOf(shown)).toBe(50);
   });
 
+  it("keeps the order of positions, not that in which frames come", () => {
+    const list = listOf(delivery("1.0/B.0", [7]), report("1.0/A.0", "filter"), report("2.0/1.0", "hidden"));
+    expect(list.map(({ position }) => position)).toEqual(["2.0/1.0", "1.0/B.0", "1.0/A.0"]);
+  });
+
   it("keeps the newest first, and so many", () => {
-    const frames = Array.from({ length: keptChanges + 5 }, (_, n) => delivery(`1.0/${n}.0`, [7]));
+    const frames = Array.from({ length: keptChanges + 5 }, (_, n) => delivery(`1.0/1.${n}`, [7]));
     const list = listOf(...frames);
     expect(list).toHaveLength(keptChanges);
-    expect(list[0]?.position).toBe(`1.0/${keptChanges + 4}.0`);
+    expect(list[0]?.position).toBe(`1.0/1.${keptChanges + 4}`);
   });
 
   it("leaves the list alone at frames that say nothing of a change", () => {

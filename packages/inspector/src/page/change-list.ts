@@ -1,3 +1,4 @@
+import { comparePositions } from "@walcast/client";
 import { fieldsOf, type Fields, type Frame } from "./frame.ts";
 
 /** What one binding made of a change, as the gateway says it (`explanation.ts` there). */
@@ -49,7 +50,11 @@ export function withFrame(changes: readonly Change[], frame: Frame): readonly Ch
   if (news === undefined) return changes;
   const at = changes.findIndex(({ position }) => position === news.position);
   const known = changes[at];
-  if (known === undefined) return [news, ...changes].slice(0, keptChanges);
+  if (known === undefined) {
+    // By position: the gateway delivers a batch before it explains it.
+    const place = changes.findIndex(({ position }) => comparePositions(position, news.position) < 0);
+    return changes.toSpliced(place === -1 ? changes.length : place, 0, news).slice(0, keptChanges);
+  }
   return changes.with(at, {
     ...known,
     committedAtMs: known.committedAtMs ?? news.committedAtMs,
