@@ -226,6 +226,40 @@ describe("the inspector", () => {
     expect(await page.getByRole("alert").count()).toBe(0);
   });
 
+  it("goes on by itself where it was when its gateway was away", async () => {
+    const page = await open({}, { expected: /WebSocket connection/u });
+    await join(page, "service_role");
+    const before = await insert("ann", false);
+    await page.getByText(`"id":${before},`).waitFor();
+    const [gateway] = cluster.gateways;
+    await gateway?.process.kill9();
+    await page.getByText("gateway does not answer").waitFor();
+    const missed = await insert("bob", false);
+    await cluster.addGateway({ PORT: String(gateway?.port) });
+    await page.getByText(`"id":${missed},`).waitFor();
+    const after = await insert("ann", true);
+    await page.getByText(`"id":${after},`).waitFor();
+    expect((await lines(page)).map((line) => /"id":(\d+)/u.exec(line)?.[1])).toEqual(
+      [after, missed, before].map(String),
+    );
+    expect(await page.getByRole("status").innerText()).toContain("connected");
+  });
+
+  it("stays of use in a flood: so many are explained, the rest is counted", async () => {
+    const page = await open();
+    await join(page, "service_role", { Filter: "done=eq.true" });
+    await cluster.sql.query("INSERT INTO todos SELECT n, 'ann', n % 100 = 0 FROM generate_series(100000, 110000) AS n");
+    const note = page.locator(".note");
+    await note.waitFor();
+    expect(await note.innerText()).toMatch(/^\d+ changes were not explained/u);
+    const received = page.locator(".figures div").filter({ hasText: "Received" }).locator("dd");
+    await waitUntil(async () => (await received.innerText()) === "101", { what: "all 101 that match" });
+    await page.locator("select[name=shown]").selectOption("matched");
+    expect(await lines(page)).toHaveLength(101);
+    await page.getByRole("button", { name: "Clear" }).click();
+    expect(await lines(page)).toHaveLength(0);
+  });
+
   it.each([
     ["a dark desktop", { colorScheme: "dark", viewport: { width: 1280, height: 800 } }],
     ["a light desktop", { colorScheme: "light", viewport: { width: 1280, height: 800 } }],

@@ -21,6 +21,7 @@ await build({
     emptyOutDir: true,
     target: "es2022",
     modulePreload: { polyfill: false },
+    license: { fileName: "licenses.md" }, // of what is bundled, which asks for it
     assetsInlineLimit: 0, // nothing inline: the page's policy forbids it
   },
 });

@@ -32,7 +32,7 @@ const contentTypes: Readonly<Record<string, string>> = {
   ".js": "text/javascript; charset=utf-8",
   ".css": "text/css; charset=utf-8",
   ".svg": "image/svg+xml",
-  ".txt": "text/plain; charset=utf-8",
+  ".md": "text/markdown; charset=utf-8",
 };
 
 /** Names of assets hold a hash of their content. */
@@ -50,7 +50,7 @@ export async function openPage(): Promise<Page> {
   if (!existsSync(join(folder, "index.html"))) throw new PageMissingError(folder);
   const names = await readdir(folder, { recursive: true, withFileTypes: true });
   const paths = names
-    .filter((entry) => entry.isFile() && entry.name !== ".vite" && !/\.(?:br|gz)$/u.test(entry.name))
+    .filter((entry) => entry.isFile() && !/\.(?:br|gz)$/u.test(entry.name))
     .map((entry) => join(entry.parentPath, entry.name));
   const files = await Promise.all(
     paths.map(async (path) => {

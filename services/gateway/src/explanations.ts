@@ -123,6 +123,7 @@ interface ListenerOptions extends Required<Pick<ExplanationsOptions, "now" | "si
 class Listener {
   readonly #options: ListenerOptions;
   readonly #bindings: readonly ExplainedBinding[];
+  readonly #concerned = new WeakMap<Relation, boolean>();
   #waiting: SeenChange[] = [];
   #isAsking = false;
   #windowStartMs = Number.NEGATIVE_INFINITY;
@@ -135,8 +136,13 @@ class Listener {
     this.#bindings = options.bindings.map((binding) => ({ binding, explainer: explainer(binding) }));
   }
 
+  /** Asked for each run of changes of one table, of which a batch may have very many. */
   concerns(relation: Relation): boolean {
-    return this.#bindings.some((one) => one.explainer.concerns(relation));
+    const known = this.#concerned.get(relation);
+    if (known !== undefined) return known;
+    const concerned = this.#bindings.some((one) => one.explainer.concerns(relation));
+    this.#concerned.set(relation, concerned);
+    return concerned;
   }
 
   take(seen: SeenChange): void {
