@@ -37,8 +37,8 @@ export type Explained = Omit<Subscription<unknown>, "group">;
 
 /** Answers about one subscription. */
 export interface Explainer {
-  concerns(relation: Relation): boolean;
-  explain(relation: Relation, change: LoggedChange): Verdict;
+  readonly concerns: (relation: Relation) => boolean;
+  readonly explain: (relation: Relation, change: LoggedChange) => Verdict;
 }
 
 /** Says of changes whether the subscription wants them, and why. What it works out for a table's columns it keeps. */

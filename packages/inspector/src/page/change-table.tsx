@@ -14,6 +14,14 @@ export interface ChangeTableProps {
   readonly shown: Shown;
 }
 
+const emptyTexts: Readonly<Record<InspectedChannel["status"]["value"], string>> = {
+  joining: "Joining.",
+  joined: "Joined; the subscription to changes is on its way.",
+  subscribed: "Waiting for changes.",
+  refused: "The gateway refused this channel, or its subscription to changes.",
+  closed: "The channel is closed.",
+};
+
 /** One line a change, the newest first; each opens. */
 export function ChangeTable({ channel, shown }: ChangeTableProps): JSX.Element {
   const { skipped } = channel.counts.value;
@@ -29,7 +37,7 @@ export function ChangeTable({ channel, shown }: ChangeTableProps): JSX.Element {
         </p>
       )}
       {changes.length === 0 ? (
-        <p class="empty">{channel.status.value === "subscribed" ? "Waiting for changes." : "Not subscribed yet."}</p>
+        <p class="empty">{emptyTexts[channel.status.value]}</p>
       ) : (
         <ol class="changes" onKeyDown={walkLines}>
           {changes.map((change) => (

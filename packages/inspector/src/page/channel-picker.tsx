@@ -26,7 +26,6 @@ function Item({
   readonly channel: InspectedChannel;
 }): JSX.Element {
   const { delivered, others } = channel.counts.value;
-  const message = channel.message.value;
   return (
     <li>
       <button
@@ -56,11 +55,6 @@ function Item({
       >
         ×
       </button>
-      {message !== "" && (
-        <p class="problem" role="alert">
-          {message}
-        </p>
-      )}
     </li>
   );
 }

@@ -16,12 +16,26 @@ export interface ChannelViewProps {
   readonly channel: InspectedChannel;
 }
 
+/** What PostgreSQL objected to comes behind what was asked for, and says more. */
+function Problem({ message }: { readonly message: string }): JSX.Element {
+  const [asked = "", objection] = message.split(/ Exception: (.*)/su);
+  return (
+    <div class="problem" role="alert">
+      <p>
+        <b>{objection ?? asked}</b>
+      </p>
+      {objection !== undefined && <p>{asked}</p>}
+    </div>
+  );
+}
+
 export function ChannelView({ inspection, channel }: ChannelViewProps): JSX.Element {
   const tab = useSignal<Tab>("changes");
   const shown = useSignal<Shown>("all");
   const isPaused = inspection.isPaused.value;
   return (
     <>
+      {channel.message.value !== "" && <Problem message={channel.message.value} />}
       <LagPanel channel={channel} />
       <section class="panel feed" aria-label="What came">
         <div class="toolbar">
