@@ -59,6 +59,14 @@ interface Sbom {
   readonly serialNumber?: string;
 }
 
+test("has the inspector built, compressed, and without what it was built from", async () => {
+  const folder = "/app/node_modules/.pnpm/@walcast+inspector*/node_modules/@walcast/inspector";
+  const page = lines(await inside(`cd ${folder}/dist/page && find . -type f`));
+  expect(page).toEqual(expect.arrayContaining(["./index.html", "./index.html.br", "./licenses.md"]));
+  expect(page.filter((name) => /^\.\/assets\/index-[\w-]{8}\.js(?:\.br|\.gz)?$/u.test(name))).toHaveLength(3);
+  expect(await inside("ls /app/node_modules/.pnpm | grep -E '^(vite|preact|rolldown|@supabase)' || true")).toBe("");
+});
+
 test("holds native code of its own platform only, no build tools, and no types", async () => {
   const natives = lines(await inside("find / -xdev -name '*.node' 2>/dev/null || true"));
   expect(natives).toEqual([expect.stringMatching(/uws_linux_(x64|arm64)_127\.node$/u)]);
