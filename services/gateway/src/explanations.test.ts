@@ -76,7 +76,7 @@ function begin(explanations: Explanations, { bindings = [{}], isExplained = true
     expiry: new TokenExpiry({ now: () => 0, onExpired: () => undefined }),
   };
   const requests = identify(bindings.map((one) => ({ event: "*", schema: "public", table: "notes", ...one })));
-  explanations.begin(channel, requests.map(parseBinding), (payload) => told.push(payload));
+  explanations.begin(channel, requests.map(parseBinding), { headers: {}, tell: (payload) => told.push(payload) });
   return { told, end: () => ended.abort() };
 }
 

@@ -17,8 +17,12 @@ export interface ExplanationsOptions {
   readonly now?: () => number;
 }
 
-/** Sends the payload of an `explain` frame to the channel's client. */
-type Tell = (payload: object) => void;
+export interface Explained {
+  /** Those that policies of rows may look at. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Sends the payload of an `explain` frame to the channel's client. */
+  readonly tell: (payload: object) => void;
+}
 
 /** These bound what looking on costs those who only want their changes. */
 export const explanationLimits = {
@@ -59,14 +63,14 @@ export class Explanations {
   }
 
   /** From now on, until the channel ends. */
-  begin(channel: Channel, bindings: readonly Binding[], tell: Tell): void {
+  begin(channel: Channel, bindings: readonly Binding[], { headers, tell }: Explained): void {
     if (channel.isExplained !== true || !this.#options.isEnabled) return;
     if (this.#listeners.size >= explanationLimits.channels) {
       tell({ error: `${explanationLimits.channels} channels of this gateway are explained already; try again later` });
       return;
     }
     const { sights, now = () => performance.now() } = this.#options;
-    const listener = new Listener({ channel, bindings, tell, sights, now });
+    const listener = new Listener({ channel, bindings, headers, tell, sights, now });
     this.#listeners.add(listener);
     channel.ended.signal.addEventListener("abort", () => {
       this.#listeners.delete(listener);
@@ -113,10 +117,9 @@ export interface SeenChange {
   readonly relation: Relation;
 }
 
-interface ListenerOptions extends Required<Pick<ExplanationsOptions, "now" | "sights">> {
+interface ListenerOptions extends Required<Pick<ExplanationsOptions, "now" | "sights">>, Explained {
   readonly channel: Channel;
   readonly bindings: readonly Binding[];
-  readonly tell: Tell;
 }
 
 /** One channel that is told why. */
@@ -182,14 +185,14 @@ class Listener {
 
   /** In order; what gathers while PostgreSQL answers is asked about together. */
   async #ask(sights: Sights): Promise<void> {
-    const { channel, tell } = this.#options;
+    const { channel, headers, tell } = this.#options;
     const { signal } = channel.ended;
     this.#isAsking = true;
     await Promise.resolve(); // the rest of the batch at hand comes along
     while (this.#waiting.length > 0) {
       const asked = this.#waiting;
       this.#waiting = [];
-      const found = await sights.of(asked, channel.claims, signal);
+      const found = await sights.of(asked, { claims: channel.claims, headers }, signal);
       if (signal.aborted) return;
       for (const [i, seen] of asked.entries()) {
         tell(explanationOf(seen, found[i] ?? { tag: "hidden" }, this.#bindings));

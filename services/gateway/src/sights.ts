@@ -19,6 +19,12 @@ export interface SightsOptions {
   readonly visibility: Pick<Visibility, "visible">;
 }
 
+/** Who looks: what a membership's principal is made of. */
+export interface Viewer {
+  readonly claims: Claims | undefined;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
 /** What tokens may see of changes, by the rules that delivery has (ruling.ts, readers.ts), for those who are told why. */
 export class Sights {
   readonly #options: SightsOptions;
@@ -28,9 +34,13 @@ export class Sights {
   }
 
   /** One for each change. What cannot be found out is `unknown`, and shows nothing. */
-  async of(changes: readonly SeenChange[], claims: Claims | undefined, signal: AbortSignal): Promise<readonly Sight[]> {
+  async of(
+    changes: readonly SeenChange[],
+    { claims, headers }: Viewer,
+    signal: AbortSignal,
+  ): Promise<readonly Sight[]> {
     if (claims === undefined) return changes.map(() => ({ tag: "refused", error: unauthorized }));
-    const principal = principalOf(claims);
+    const principal = principalOf(claims, headers);
     const sights: Sight[] = [];
     for (const relation of new Set(changes.map((change) => change.relation))) {
       const its = [...changes.entries()].filter(([, change]) => change.relation === relation);

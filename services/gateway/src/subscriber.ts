@@ -122,9 +122,8 @@ export class Subscriber {
     channel.held?.live(); // before anything that the channel receives
     const membership = new Membership({ groups, resumer, readers, connection, channel, audience, claims, headers });
     channel.membership = membership;
-    this.#options.explanations?.begin(channel, audience.bindings, (payload) =>
-      connection.tell(channel, "explain", payload),
-    );
+    const tell = (payload: object): void => connection.tell(channel, "explain", payload);
+    this.#options.explanations?.begin(channel, audience.bindings, { headers, tell });
     // A channel that goes on from an earlier place is told before what it missed.
     if (resumeFrom === undefined) membership.start(undefined);
     this.#tellPlace(connection, channel, resumeFrom);
