@@ -1,7 +1,7 @@
 import { formatPosition, toLsn, type Position, type Relation } from "@walcast/model";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { decodeBatch, decodeHeader, encodeBatch, relationLine, tryDecodeHeader } from "./batch.ts";
+import { decodeBatch, decodeHeader, encodeBatch, markBatch, relationLine, tryDecodeHeader } from "./batch.ts";
 import { insertsAt, makeBatch, plain, position, todos, type ExampleChange } from "./conformance.ts";
 import { BatchFormatError } from "./errors.ts";
 
@@ -79,7 +79,7 @@ describe("a batch", () => {
       fc.property(changeLists, relations, previousPositions, (changes, relation, previous) => {
         const batch = makeBatch(changes, relation);
         expect(readAll(encodeBatch(batch, previous))).toEqual({
-          header: { first: batch.first, last: batch.last, previous },
+          header: { first: batch.first, last: batch.last, previous, isMark: false },
           relation,
           changes,
         });
@@ -199,7 +199,14 @@ describe("what is not a batch", () => {
       first: position("1.0/1.0"),
       last: position("1.0/2.1"),
       previous: position("1.0/0.0"),
+      isMark: false,
     });
+  });
+
+  it("says that a batch without changes is one", () => {
+    const at = position("1.0/1.0");
+    expect(decodeHeader(encodeBatch(markBatch(at), at))).toEqual({ first: at, last: at, previous: at, isMark: true });
+    expect(decodeHeader(encodeBatch(markBatch(at), undefined))).toMatchObject({ previous: undefined, isMark: true });
   });
 
   it.each([

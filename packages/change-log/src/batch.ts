@@ -4,7 +4,6 @@ import {
   parseLsn,
   parsePosition,
   toLsn,
-  zeroLsn,
   type Lsn,
   type Position,
   type Relation,
@@ -63,6 +62,8 @@ export interface BatchHeader {
   readonly last: Position;
   /** The last change of the batch before this one in the log; undefined where continuity begins. */
   readonly previous: Position | undefined;
+  /** There are no changes in it. */
+  readonly isMark: boolean;
 }
 
 /** One batch read back. */
@@ -81,7 +82,7 @@ const noRelation = { oid: 0, replicaIdentity: "n", columns: [] } as const;
 export const messageRelation: Relation = { ...noRelation, schema: "$message", table: "$message" };
 /**
  * A batch without changes. At the beginning of an epoch readers learn of the gap by it, without waiting for a change; at the
- * log's last position, or at 0/0 in an empty log, it is a repeat to them, and only keeps former writers out.
+ * log's last position, or at 0/0 in an empty log, it only keeps former writers out.
  */
 const markRelation: Relation = { ...noRelation, schema: "$mark", table: "$mark" };
 export const markBatch = (position: Position): Batch => ({
@@ -103,8 +104,11 @@ export const epochBeginning = (epoch: number, startLsn: Lsn): Position => ({
 /** Whether a log that ends here holds no change of its epoch yet. */
 export const isEpochBeginning = ({ commitLsn }: Position): boolean => commitLsn % 8n === 7n;
 
-/** A mark in an empty log: it says nothing to anybody. */
-export const isBeforeEverything = (header: BatchHeader): boolean => header.last.commitLsn === zeroLsn;
+/**
+ * A mark that is not the beginning of an epoch says where its writer believed the log to end. It is a repeat to readers, and
+ * nothing to rely on: the log may have been cut, and written on by another, between the writer's looking and its writing.
+ */
+export const isBelief = ({ isMark, previous }: BatchHeader): boolean => isMark && previous !== undefined;
 
 const newline = 0x0a;
 const tab = 0x09;
@@ -204,7 +208,9 @@ function parseHeader(buffer: Buffer): { header: BatchHeader; end: number } {
     return parsed;
   };
   const previous = fields["previous"] === null ? undefined : position("previous");
-  return { header: { first: position("first"), last: position("last"), previous }, end: end + 1 };
+  // The lines after the relation's are the changes; a part of a batch may end before them.
+  const isMark = buffer.indexOf(newline, end + 1) === buffer.length - 1;
+  return { header: { first: position("first"), last: position("last"), previous, isMark }, end: end + 1 };
 }
 
 const loggedRelation = (text: string): LoggedRelation => ({

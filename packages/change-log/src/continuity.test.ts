@@ -6,7 +6,9 @@ const header = (first: string, last: string, previous?: string) => ({
   first: position(first),
   last: position(last),
   previous: previous === undefined ? undefined : position(previous),
+  isMark: false,
 });
+const mark = (at: string, previous?: string) => ({ ...header(at, at, previous), isMark: true });
 
 describe("continuityOf", () => {
   it.each([
@@ -22,6 +24,9 @@ describe("continuityOf", () => {
     ["the first batch of a log that had nothing in it", "1.0/0.0", header("1.0/6.0", "1.0/6.0"), "follows"],
     ["the first batch of an epoch after the beginning of another", "1.0/0.0", header("2.0/6.0", "2.0/6.0"), "hole"],
     ["the first batch of a log that began anew", "1.0/5.0", header("1.0/6.0", "1.0/6.0"), "hole"],
+    ["a mark of a writer that believed the log to end elsewhere", "1.0/5.0", mark("1.0/9.0", "1.0/9.0"), "repeat"],
+    ["the mark that begins an epoch", "1.0/5.0", mark("2.0/F.0"), "hole"],
+    ["its repeat", "1.0/5.0", mark("2.0/F.0", "2.0/F.0"), "repeat"],
     ["one of a former epoch", "2.0/1.0", header("1.0/9.0", "1.0/9.9"), "repeat"],
   ])("judges %s", (_, last, next, expected) => {
     expect(continuityOf(position(last), next)).toBe(expected);

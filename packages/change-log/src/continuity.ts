@@ -1,5 +1,5 @@
 import { comparePositions, zeroLsn, type Position } from "@walcast/model";
-import type { BatchHeader } from "./batch.ts";
+import { isBelief, type BatchHeader } from "./batch.ts";
 
 /** How a batch stands to the last change that was read: it follows, was read already, or something is missing between. */
 export type Continuity = "follows" | "repeat" | "hole";
@@ -9,6 +9,7 @@ export type Continuity = "follows" | "repeat" | "hole";
  * after a crash.
  */
 export function continuityOf(last: Position | undefined, header: BatchHeader): Continuity {
+  if (isBelief(header)) return "repeat";
   if (last === undefined) return "follows";
   if (comparePositions(header.last, last) <= 0) return "repeat";
   // It overlaps with what was read, and a batch has no hole inside.

@@ -1,7 +1,7 @@
 import type { JetStreamManager } from "@nats-io/jetstream";
 import { headers, type MsgHdrs } from "@nats-io/nats-core";
-import type { Position } from "@walcast/model";
-import { isBeforeEverything, tryDecodeHeader } from "./batch.ts";
+import { zeroLsn, type Position } from "@walcast/model";
+import { isBelief, tryDecodeHeader, type BatchHeader } from "./batch.ts";
 
 // A change larger than a message is stored as several messages, in a row and in order; the header says which of how many.
 
@@ -51,12 +51,13 @@ export class PartJoiner {
 
 /** What a stored message says about the log. */
 export interface FoundPlace {
-  /** The last change of its batch; undefined for a mark at the beginning of an empty log. */
-  readonly last: Position | undefined;
+  readonly header: BatchHeader;
   /** The stream sequence of its batch's first part. */
   readonly sequence: number;
   /** The batch is complete with this message. */
   readonly isComplete: boolean;
+  /** How many messages back something may stand that is no mark of the same writer: it begins with many. */
+  readonly toFormer: number;
 }
 
 /** Looks at one stored message; undefined when it is no part of a batch, or the batch's first part is gone. */
@@ -76,6 +77,58 @@ export async function findPlace(
   const { index, count } = partOf(first.header);
   const header = index === 1 && count === part.count ? tryDecodeHeader(first.data) : undefined;
   if (header === undefined) return undefined;
-  const last = isBeforeEverything(header) ? undefined : header.last;
-  return { last, sequence: firstSequence, isComplete: part.index === part.count };
+  const toFormer = isBelief(header) ? marksUpTo(message.header) : part.index;
+  return { header, sequence: firstSequence, isComplete: part.index === part.count, toFormer };
+}
+
+/** Messages on their way to the server, and marks that a writer begins with (nats-writer.ts). */
+export const inFlightLimit = 128;
+
+/** Ids of messages: a writer's own, and the number of its message from 0. Its messages follow each other without another's. */
+export const messageId = (writer: string, count: number): string => `${writer}.${count}`;
+
+/** A writer's first messages are marks; a later one, that keeps an idle log from being emptied, stands alone. */
+function marksUpTo(messageHeaders: MsgHdrs): number {
+  const count = Number(/\.(\d+)$/.exec(messageHeaders.get("Nats-Msg-Id"))?.[1] ?? inFlightLimit);
+  return count < inFlightLimit ? count + 1 : 1;
+}
+
+/** Messages of a stream, both included. */
+export interface Stretch {
+  readonly sequence: number;
+  readonly lowest: number;
+}
+
+/** What message `sequence` says about the log, or else the nearest before it, down to `lowest`, that is to be believed. */
+export async function findAtOrBefore(
+  jsm: JetStreamManager,
+  stream: string,
+  { sequence, lowest }: Stretch,
+): Promise<FoundPlace | undefined> {
+  for (let at = sequence; at >= lowest;) {
+    const found = await findPlace(jsm, stream, at);
+    if (found !== undefined && !isBelief(found.header)) return found;
+    at -= found?.toFormer ?? 1;
+  }
+  return undefined;
+}
+
+/**
+ * The last change of the last complete batch. What stands behind it is passed over: parts of one that was never finished,
+ * strangers' messages, marks. Where retention has left nothing but marks, the newest says where the log ended.
+ */
+export async function findEnd(
+  jsm: JetStreamManager,
+  stream: string,
+  { sequence, lowest }: Stretch,
+): Promise<Position | undefined> {
+  let believed: Position | undefined;
+  for (let at = sequence; at >= lowest;) {
+    const found = await findPlace(jsm, stream, at);
+    at -= found?.toFormer ?? 1;
+    if (found?.isComplete !== true) continue;
+    if (!isBelief(found.header)) return found.header.last;
+    if (found.header.last.commitLsn !== zeroLsn) believed ??= found.header.last;
+  }
+  return believed;
 }

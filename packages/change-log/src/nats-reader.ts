@@ -8,10 +8,10 @@ import {
 } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/nats-core";
 import { comparePositions, type Position } from "@walcast/model";
-import { decodeBatch, isBeforeEverything } from "./batch.ts";
+import { decodeBatch, isBelief, type BatchHeader } from "./batch.ts";
 import { continuityOf } from "./continuity.ts";
 import { BatchFormatError, ChangeLogUnavailableError } from "./errors.ts";
-import { findPlace, partOf, PartJoiner, type FoundPlace } from "./nats-parts.ts";
+import { findAtOrBefore, findEnd, partOf, PartJoiner } from "./nats-parts.ts";
 import type { LogEntry, Reading, ReadOptions } from "./ports.ts";
 import { streamName } from "./subjects.ts";
 
@@ -51,13 +51,19 @@ interface Place {
   /** The stream sequence to read next. */
   readonly sequence: number;
   readonly start: Position | undefined;
+  /** Of the batch that was found there. */
+  readonly header?: BatchHeader | undefined;
 }
 
 async function findNow(jsm: JetStreamManager, stream: string): Promise<Place> {
   const { state } = await jsm.streams.info(stream);
   const { last_seq: sequence, first_seq: lowest } = state;
-  const found = state.messages > 0 ? await findAtOrBefore(jsm, stream, { sequence, lowest }) : undefined;
-  return { sequence: sequence + 1, start: found?.last };
+  if (state.messages === 0) return { sequence: sequence + 1, start: undefined };
+  const found = await findAtOrBefore(jsm, stream, { sequence, lowest });
+  return {
+    sequence: sequence + 1,
+    start: found === undefined ? await findEnd(jsm, stream, { sequence, lowest }) : found.header.last,
+  };
 }
 
 /** The first batch that ends after `position`, by bisection: positions grow with the sequence. */
@@ -65,27 +71,18 @@ async function findAfter(jsm: JetStreamManager, stream: string, position: Positi
   const { state } = await jsm.streams.info(stream);
   let low = Math.max(1, state.first_seq); // a stream that never had a message begins at 0
   let high = state.last_seq + 1;
+  let header: BatchHeader | undefined;
   while (low < high) {
     const middle = low + Math.floor((high - low) / 2);
     const found = await findAtOrBefore(jsm, stream, { sequence: middle, lowest: low });
-    if (found?.last !== undefined && comparePositions(found.last, position) > 0)
+    if (found !== undefined && comparePositions(found.header.last, position) > 0) {
       high = Math.max(low, Math.min(found.sequence, middle));
-    else low = middle + 1;
+      ({ header } = found);
+    } else low = middle + 1;
   }
-  return { sequence: low, start: position };
-}
-
-/** What message `sequence` says about the log, or else the nearest before it, down to `lowest`. */
-async function findAtOrBefore(
-  jsm: JetStreamManager,
-  stream: string,
-  { sequence, lowest }: { readonly sequence: number; readonly lowest: number },
-): Promise<FoundPlace | undefined> {
-  for (let at = sequence; at >= lowest; at--) {
-    const found = await findPlace(jsm, stream, at);
-    if (found !== undefined) return found;
-  }
-  return undefined;
+  // The last message may be a mark, which is all that is left of what came after the position.
+  const isBeyond = low > state.last_seq && state.messages > 0;
+  return { sequence: isBeyond ? state.last_seq : low, start: position, header };
 }
 
 /**
@@ -100,8 +97,8 @@ class NatsReading implements Reading {
   readonly #stream: string;
   #sequence: number;
   #last: Position | undefined;
-  /** The hole that a search by position has already confirmed. */
-  #confirmedHole: Position | undefined;
+  /** Behind a hole: the batch that a search by position found as the next one. */
+  #behindHole: BatchHeader | undefined;
 
   constructor(options: NatsReadingOptions, jsm: JetStreamManager, place: Place) {
     this.start = place.start;
@@ -179,18 +176,36 @@ class NatsReading implements Reading {
     const batch = decodeBatch(whole);
     const { header } = batch;
     const after = this.#last;
-    const continuity = isBeforeEverything(header) ? "repeat" : continuityOf(after, header);
-    if (continuity === "hole" && after !== undefined && this.#confirmedHole !== after) {
-      this.#confirmedHole = after;
+    const continuity = continuityOf(after, header);
+    if (after !== undefined && isBelief(header) && comparePositions(header.last, after) > 0) {
+      if (await this.#isAllThatIsLeft(message.seq)) {
+        this.#sequence = message.seq + 1;
+        this.#last = header.last;
+        return [{ tag: "gap", after, next: header.last }];
+      }
+    }
+    // Only of the very batch that was found: the log may have been cut and written on since.
+    const isConfirmed = this.#behindHole !== undefined && comparePositions(this.#behindHole.first, header.first) === 0;
+    if (continuity === "hole" && after !== undefined && !isConfirmed) {
       const place = await findAfter(this.#jsm, this.#stream, after);
       this.#sequence = place.sequence;
+      const isHole = place.header !== undefined && continuityOf(after, place.header) === "hole";
+      this.#behindHole = isHole ? place.header : undefined;
       return "search";
     }
     this.#sequence = message.seq + 1;
     if (continuity === "repeat") return [];
+    this.#behindHole = undefined;
     this.#last = header.last;
     const entry: LogEntry = { tag: "batch", batch, after };
     return continuity === "hole" && after !== undefined ? [{ tag: "gap", after, next: header.first }, entry] : [entry];
+  }
+
+  /** Retention has taken all changes up to this message: what a mark says is then all that is known. */
+  async #isAllThatIsLeft(sequence: number): Promise<boolean> {
+    const { state } = await this.#jsm.streams.info(this.#stream);
+    const found = await findAtOrBefore(this.#jsm, this.#stream, { sequence, lowest: Math.max(1, state.first_seq) });
+    return found === undefined;
   }
 
   /** A stream that lost its tail, or was made anew, ends before the sequence to read next: start over by position. */

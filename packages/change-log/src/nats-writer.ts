@@ -4,7 +4,7 @@ import type { NatsConnection } from "@nats-io/nats-core";
 import { zeroLsn, type Lsn, type Position } from "@walcast/model";
 import { encodeBatch, epochBeginning, markBatch, type Batch } from "./batch.ts";
 import { AppendRefusedError, ChangeLogMisfitError, ChangeLogUnavailableError } from "./errors.ts";
-import { findPlace, splitParts, type FoundPlace } from "./nats-parts.ts";
+import { findEnd, inFlightLimit, messageId, splitParts } from "./nats-parts.ts";
 import {
   ensureStream,
   factsOf,
@@ -26,12 +26,6 @@ export interface NatsWriterSettings extends StreamSettings {
 }
 
 /**
- * Messages on their way to the server; the rest waits. Enough to hide the way there and back: 1024 were no faster, measured
- * with the smallest batches. It is also how many marks a writer begins with.
- */
-const inFlightLimit = 128;
-
-/**
  * Appends so that the log can neither repeat nor skip a batch, whatever happens to messages and acknowledgements (design:
  * "One writer, no duplicates in the log"). Each message says what the stream must end with, twice:
  *
@@ -43,7 +37,8 @@ const inFlightLimit = 128;
  *
  * A writer begins with as many marks as a former one may have in flight, so that the stream ends beyond all sequences those
  * can expect, and the second rule is needed only while the marks are stored: a stream of nats-server 2.15 with three replicas
- * takes nothing any more, from anybody, after it refused a message in flight for its chain.
+ * takes nothing any more, from anybody, after it refused a message in flight for its chain. What stands before its marks is
+ * the log from then on, which is why only then the writer looks where the log ends.
  *
  * Ids are the writer's own, so the server's duplicate window plays no part.
  */
@@ -83,9 +78,8 @@ export class NatsWriter implements ChangeLogWriter {
     this.#stream = streamName(from.settings.source);
     this.#partBytes = from.partBytes;
     this.#facts = from.end.facts;
-    // A former writer may have raised the epoch and died: the break in continuity is still to be told.
-    this.#last = this.#previous = from.end.last?.epoch === from.end.facts.epoch ? from.end.last : undefined;
     this.#sequence = from.end.sequence;
+    this.#goOnFrom(from.end);
     this.syncIntervalMs = from.settings.syncIntervalMs;
     this.batchBytesLimit = Math.min(from.settings.batchBytes, from.partBytes);
   }
@@ -96,14 +90,22 @@ export class NatsWriter implements ChangeLogWriter {
     try {
       const jsm = await jetstreamManager(nc, { checkAPI: false });
       for (let attempt = 1; ; attempt++) {
-        const end = await findEnd(jsm, await ensureStream(jsm, settings));
+        const end = await endOf(jsm, await ensureStream(jsm, settings));
         const writer = new NatsWriter({ js: jsm.jetstream(), jsm, settings, partBytes, end });
-        if (await writer.#claim(end, { isLastAttempt: attempt === claimAttempts })) return writer;
+        if (!(await writer.#claim(end, { isLastAttempt: attempt === claimAttempts }))) continue;
+        writer.#goOnFrom(await endOf(jsm, await ensureStream(jsm, settings), end.sequence));
+        return writer;
       }
     } catch (error) {
       if (error instanceof ChangeLogMisfitError) throw error;
       throw new ChangeLogUnavailableError(`cannot open stream ${streamName(settings.source)}`, { cause: error });
     }
+  }
+
+  #goOnFrom({ facts, last }: LogEnd): void {
+    this.#facts = facts;
+    // A former writer may have raised the epoch and died: the break in continuity is still to be told.
+    this.#last = this.#previous = last?.epoch === facts.epoch ? last : undefined;
   }
 
   get last(): Position | undefined {
@@ -173,10 +175,9 @@ export class NatsWriter implements ChangeLogWriter {
   /** From here on a former writer is refused. False when its message came between: the end is to be found again. */
   async #claim({ last }: LogEnd, { isLastAttempt }: { isLastAttempt: boolean }): Promise<boolean> {
     const mark = markBatch(last ?? { epoch: this.epoch, commitLsn: zeroLsn, index: 0 });
-    const previous = this.#previous;
+    this.#previous = mark.last; // a mark without a predecessor begins an epoch
     try {
       await Promise.all(Array.from({ length: inFlightLimit }, () => this.append(mark)));
-      this.#previous = previous; // undefined after a raised epoch: still to be told
       return true;
     } catch (error) {
       if (isLastAttempt || !(error instanceof AppendRefusedError)) throw error;
@@ -213,12 +214,12 @@ export class NatsWriter implements ChangeLogWriter {
   ): Promise<void> {
     const { sequence, count } = place;
     const { seq } = await this.#js.publish(subject, data, {
-      msgID: `${this.#id}.${count}`,
-      expect: { lastSequence: sequence, ...(count === 0 ? {} : { lastMsgID: `${this.#id}.${count - 1}` }) },
+      msgID: messageId(this.#id, count),
+      expect: { lastSequence: sequence, ...(count === 0 ? {} : { lastMsgID: messageId(this.#id, count - 1) }) },
       timeout: this.#settings.ackTimeoutMs,
       ...(headers === undefined ? {} : { headers }),
     });
-    if (seq > (this.#stored?.sequence ?? 0)) this.#stored = { sequence: seq, id: `${this.#id}.${count}` };
+    if (seq > (this.#stored?.sequence ?? 0)) this.#stored = { sequence: seq, id: messageId(this.#id, count) };
   }
 
   #fail(error: unknown): Error {
@@ -240,15 +241,11 @@ interface LogEnd {
   readonly sequence: number;
 }
 
-/** The last complete batch. What stands behind it is passed over: parts of one that was never finished, strangers' messages. */
-async function findEnd(jsm: JetStreamManager, info: StreamInfo): Promise<LogEnd> {
-  const { first_seq: firstSequence, last_seq: sequence, messages } = info.state;
-  let found: FoundPlace | undefined;
+/** Where the log ends, up to message `sequence`. */
+async function endOf(jsm: JetStreamManager, info: StreamInfo, sequence = info.state.last_seq): Promise<LogEnd> {
+  const { first_seq: firstSequence, messages } = info.state;
   const lowest = messages > 0 ? firstSequence : sequence + 1;
-  for (let at = sequence; at >= lowest && found?.isComplete !== true; at--) {
-    found = await findPlace(jsm, info.config.name, at);
-  }
-  const last = found?.isComplete === true ? found.last : undefined;
+  const last = await findEnd(jsm, info.config.name, { sequence, lowest });
   const facts = factsOf(info);
   return { facts: { ...facts, epoch: Math.max(facts.epoch, last?.epoch ?? 1) }, last, sequence };
 }

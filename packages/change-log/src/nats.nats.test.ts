@@ -7,7 +7,7 @@ import { jetstreamManager, StorageType, type JetStreamManager } from "@nats-io/j
 import { headers } from "@nats-io/nats-core";
 import { startNats, startNatsCluster, waitUntil, type ServerProcess } from "@walcast/testkit";
 import { afterEach, describe, expect, inject, it } from "vitest";
-import { encodeBatch, type Batch } from "./batch.ts";
+import { encodeBatch, markBatch, type Batch } from "./batch.ts";
 import { describeChangeLog, EntryTaker, insertsAt, makeBatch, position } from "./conformance.ts";
 import { ChangeLogMisfitError, ChangeLogUnavailableError } from "./errors.ts";
 import { splitParts } from "./nats-parts.ts";
@@ -286,6 +286,34 @@ describe("NatsChangeLog", () => {
       expect((await log.openWriter()).last).toEqual(position("1.0/4.0"));
       await jsm.streams.purge(stream);
       expect((await log.openWriter()).last).toBeUndefined();
+    });
+
+    it("is known by a mark when retention has taken everything else", async () => {
+      const { log, writer, purgeBefore, readAfter } = await openWithHistory();
+      await writer.append(markBatch(position("1.0/5.0")));
+      await purgeBefore(6);
+      const now = await log.read({ from: "now", signal: new AbortController().signal });
+      expect(now.start).toEqual(position("1.0/5.0"));
+      expect(await (await readAfter("1.0/2.0")).places(1)).toEqual(["gap 1.0/2.0 1.0/5.0"]);
+      const next = await log.openWriter();
+      expect(next.last).toEqual(position("1.0/5.0"));
+      await next.append(insertsAt("1.0/6.0"));
+      expect(await (await readAfter("1.0/5.0")).places(1)).toEqual(["1.0/6.0"]);
+    });
+
+    it("is not where a writer believed it to end", async () => {
+      const { log, jsm, stream, writer, readAfter } = await openWithHistory();
+      const reader = await readAfter("1.0/4.0");
+      const { state } = await jsm.streams.info(stream);
+      // The tail is lost in a crash; a writer that had looked before comes after it with its marks.
+      await writer.append(markBatch(position("1.0/9.0")));
+      await jsm.streams.deleteMessage(stream, state.last_seq);
+      const next = await log.openWriter();
+      expect(next.last).toEqual(position("1.0/4.0"));
+      await next.append(insertsAt("1.0/5.0"));
+      await next.append(insertsAt("1.0/6.0"));
+      expect(await reader.places(2)).toEqual(["1.0/5.0", "1.0/6.0"]);
+      expect(await (await readAfter("1.0/4.0")).places(2)).toEqual(["1.0/5.0", "1.0/6.0"]);
     });
 
     it("tells a reader when the stream was deleted and made anew", async () => {

@@ -48,7 +48,7 @@ const batchOf = (...changes: readonly LoggedChange[]): LoggedBatch => {
   const [first, last] = [changes[0]?.position, changes.at(-1)?.position];
   if (first === undefined || last === undefined) throw new Error("no changes");
   return {
-    header: { first, last, previous: undefined },
+    header: { first, last, previous: undefined, isMark: false },
     bytes: 0,
     relation: notes,
     changes: () => changes,

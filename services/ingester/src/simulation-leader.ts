@@ -151,9 +151,13 @@ export class SimulatedLeader {
   async #lead(): Promise<void> {
     const { postgres, stream, rules, batchBytesLimit, nowMs } = this.#options;
     await this.#next();
-    const last = this.#open();
-    if (rules.claims && last !== undefined)
+    this.#sequence = stream.lastSequence;
+    let last = (this.#previous = this.#findEnd(stream.lastSequence));
+    const { lastSequence } = stream;
+    if (rules.claims && last !== undefined) {
       await this.#append({ relation: markRelation, first: last, last, lines: new Uint8Array() });
+      last = this.#previous = this.#findEnd(lastSequence);
+    }
     const { confirmedLsn } = postgres;
     const acknowledger = new Acknowledger({ syncIntervalMs: stream.syncIntervalMs, confirmedLsn });
     this.#acknowledger = acknowledger;
@@ -188,13 +192,10 @@ export class SimulatedLeader {
     return turn;
   }
 
-  /** Finds the log's end. */
-  #open(): Position | undefined {
-    const { stream } = this.#options;
-    const end = stream.messages.at(-1);
-    this.#sequence = stream.lastSequence;
-    this.#previous = end === undefined ? undefined : decodeHeader(end.bytes).last;
-    return this.#previous;
+  /** The last change of the log up to message `sequence`: marks say what somebody believed. */
+  #findEnd(sequence: number): Position | undefined {
+    const before = this.#options.stream.messages.slice(0, sequence);
+    return before.map(({ bytes }) => decodeHeader(bytes)).findLast(({ isMark }) => !isMark)?.last;
   }
 
   #append(batch: Batch): Promise<void> {

@@ -1,5 +1,5 @@
-import { decodeBatch, type BatchHeader } from "@walcast/change-log";
-import type { Position } from "@walcast/model";
+import { decodeBatch, decodeHeader, type BatchHeader } from "@walcast/change-log";
+import { comparePositions, type Position } from "@walcast/model";
 import type { SimulatedStream } from "./simulation-stream.ts";
 
 export type ContinuityOf = (last: Position | undefined, header: BatchHeader) => "follows" | "repeat" | "hole";
@@ -18,7 +18,7 @@ export class SimulatedReader {
   readonly #continuityOf: ContinuityOf;
   #sequence = 1;
   #last: Position | undefined;
-  #confirmedHole: Position | undefined;
+  #behindHole: BatchHeader | undefined;
 
   constructor(stream: SimulatedStream, continuityOf: ContinuityOf) {
     this.#stream = stream;
@@ -42,23 +42,26 @@ export class SimulatedReader {
     const { header } = batch;
     const after = this.#last;
     const continuity = this.#continuityOf(after, header);
-    if (continuity === "hole" && this.#confirmedHole !== after) {
-      this.#confirmedHole = after;
-      this.#search();
+    const isConfirmed = this.#behindHole !== undefined && comparePositions(this.#behindHole.first, header.first) === 0;
+    if (continuity === "hole" && !isConfirmed) {
+      const found = this.#search();
+      this.#behindHole = found !== undefined && this.#continuityOf(after, found) === "hole" ? found : undefined;
       return;
     }
     if (continuity === "hole") throw new BrokenPromise(`a reader was told of a gap before message ${this.#sequence}`);
     this.#sequence++;
     if (continuity === "repeat") return;
+    this.#behindHole = undefined;
     this.#last = header.last;
     for (const { record } of batch.changes(after)) this.seen.push(idOf(record));
   }
 
-  #search(): void {
+  /** Returns the header of what is to be read next. */
+  #search(): BatchHeader | undefined {
     const last = this.#last;
-    const found = this.#stream.messages.findIndex(
-      ({ bytes }) => last === undefined || this.#continuityOf(last, decodeBatch(bytes).header) !== "repeat",
-    );
+    const headers = this.#stream.messages.map(({ bytes }) => decodeHeader(bytes));
+    const found = headers.findIndex((header) => last === undefined || this.#continuityOf(last, header) !== "repeat");
     this.#sequence = found === -1 ? this.#stream.lastSequence + 1 : found + 1;
+    return headers[found];
   }
 }
