@@ -19,6 +19,16 @@ export interface Batch {
   readonly first: Position;
   readonly last: Position;
   readonly lines: Uint8Array;
+  /** W3C Trace Context of a batch whose way is traced. It stands beside the batch in the log, not in it. */
+  readonly traceparent?: string | undefined;
+}
+
+/** What the log carries beside a batch whose way is traced. */
+export interface BatchTrace {
+  /** W3C Trace Context. */
+  readonly traceparent: string;
+  /** When the log stored it, by the log's clock, in milliseconds since 1970. */
+  readonly storedAtMs: number;
 }
 
 // The format, for any reader of the stream (this package's README says it at length). Lines end in \n:
@@ -73,6 +83,8 @@ export interface LoggedBatch {
   readonly bytes: number;
   /** That of the first change. */
   readonly relation: LoggedRelation;
+  /** Undefined for nearly all: those that are not in the sample. */
+  readonly trace?: BatchTrace | undefined;
   /** The changes in order, without those at or before `after`. */
   changes(after?: Position): Iterable<LoggedChange>;
 }
@@ -165,7 +177,7 @@ export function tryDecodeHeader(bytes: Uint8Array): BatchHeader | undefined {
 }
 
 /** Reads one message of the log. Throws BatchFormatError. */
-export function decodeBatch(bytes: Uint8Array): LoggedBatch {
+export function decodeBatch(bytes: Uint8Array, trace?: BatchTrace): LoggedBatch {
   const buffer = asBuffer(bytes);
   const { header, end } = parseHeader(buffer);
   const relationEnd = lineEnd(buffer, end);
@@ -174,6 +186,7 @@ export function decodeBatch(bytes: Uint8Array): LoggedBatch {
     header,
     bytes: buffer.length,
     relation,
+    trace,
     *changes(after) {
       for (const change of readChanges(buffer, relationEnd + 1, { epoch: header.first.epoch, relation })) {
         if (after === undefined || comparePositions(change.position, after) > 0) yield change;

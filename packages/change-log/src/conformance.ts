@@ -133,6 +133,22 @@ export function describeChangeLog(name: string, { create }: ChangeLogSubject): v
       new EntryTaker(await log.read({ from, signal: stop.signal }));
     const readAfter = (text: string): Promise<EntryTaker> => read({ after: position(text) });
 
+    it("carries the trace of a batch beside it, also of one in parts", async () => {
+      const writer = await log.openWriter();
+      const reader = await read("now");
+      const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+      const large = { at: "1.0/80.0", record: JSON.stringify({ id: "x".repeat(writer.batchBytesLimit * 2) }) };
+      const batches = [makeBatch([{ at: "1.0/64.0" }]), makeBatch([large]), makeBatch([{ at: "1.0/96.0" }])];
+      const beforeMs = Date.now();
+      await Promise.all(batches.map((batch, i) => writer.append(i === 2 ? batch : { ...batch, traceparent })));
+      for (const traced of [true, true, false]) {
+        const entry = await reader.entry();
+        const trace = entry?.tag === "batch" ? entry.batch.trace : undefined;
+        expect(trace?.traceparent).toBe(traced ? traceparent : undefined);
+        if (traced) expect(trace?.storedAtMs).toBeGreaterThanOrEqual(beforeMs);
+      }
+    });
+
     it("gives every part of every change back, in order", async () => {
       const first: readonly ExampleChange[] = [
         { at: "1.0/64.0", kind: "insert", committedAtMicros: 1_700_000_000_000_001, xid: 1, record: '{"id":1}' },

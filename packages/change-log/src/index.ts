@@ -8,6 +8,7 @@ export {
   transactionLine,
   type Batch,
   type BatchHeader,
+  type BatchTrace,
   type ChangeKind,
   type LoggedBatch,
   type LoggedChange,

@@ -91,7 +91,9 @@ export class MemoryChangeLog implements ChangeLog {
   async #append(batch: Batch): Promise<void> {
     const bytes = encodeBatch(batch, this.#last);
     this.#last = batch.last;
-    this.#stored.push({ sequence: ++this.#sequence, bytes: bytes.length, batch: decodeBatch(bytes) });
+    const { traceparent } = batch;
+    const trace = traceparent === undefined ? undefined : { traceparent, storedAtMs: Date.now() };
+    this.#stored.push({ sequence: ++this.#sequence, bytes: bytes.length, batch: decodeBatch(bytes, trace) });
     this.#storedBytes += bytes.length;
     for (const reader of this.#readers) reader.wake();
     // Readers hold the writer back rather than lose their place: half of the history is the most they may lag.

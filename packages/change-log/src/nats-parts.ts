@@ -1,14 +1,22 @@
-import type { JetStreamManager } from "@nats-io/jetstream";
+import type { JetStreamManager, JsMsg } from "@nats-io/jetstream";
 import { headers, type MsgHdrs } from "@nats-io/nats-core";
 import { zeroLsn, type Position } from "@walcast/model";
-import { isBelief, tryDecodeHeader, type BatchHeader } from "./batch.ts";
+import { isBelief, tryDecodeHeader, type BatchHeader, type BatchTrace } from "./batch.ts";
 
 // A change larger than a message is stored as several messages, in a row and in order; the header says which of how many.
 
 const partHeader = "Walcast-Part";
+/** https://www.w3.org/TR/trace-context/#traceparent-header, as OpenTelemetry puts it on NATS messages. */
+const traceHeader = "traceparent";
+
+/** One message of the log. */
+export interface StoredPart {
+  readonly data: Uint8Array;
+  readonly headers: MsgHdrs | undefined;
+}
 
 /** Cuts `bytes` to parts of at most `limit` bytes; one part without a header when it fits. */
-export function splitParts(bytes: Uint8Array, limit: number): { data: Uint8Array; headers: MsgHdrs | undefined }[] {
+export function splitParts(bytes: Uint8Array, limit: number): StoredPart[] {
   if (bytes.length <= limit) return [{ data: bytes, headers: undefined }];
   const count = Math.ceil(bytes.length / limit);
   return Array.from({ length: count }, (_, index) => {
@@ -16,6 +24,21 @@ export function splitParts(bytes: Uint8Array, limit: number): { data: Uint8Array
     part.set(partHeader, `${index + 1}/${count}`);
     return { data: bytes.subarray(index * limit, (index + 1) * limit), headers: part };
   });
+}
+
+/** The same part, with its trace beside it. */
+export function withTrace(part: StoredPart, traceparent: string | undefined): StoredPart {
+  if (traceparent === undefined) return part;
+  const all = part.headers ?? headers();
+  all.set(traceHeader, traceparent);
+  return { ...part, headers: all };
+}
+
+/** What stands beside a batch whose way is traced; that of its last part. */
+export function traceOf(message: JsMsg): BatchTrace | undefined {
+  const traceparent = message.headers?.get(traceHeader);
+  if (traceparent === undefined || traceparent === "") return undefined;
+  return { traceparent, storedAtMs: Number(message.timestampNanos / 1000n) / 1000 };
 }
 
 export interface Part {

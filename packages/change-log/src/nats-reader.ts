@@ -11,7 +11,7 @@ import { comparePositions, type Position } from "@walcast/model";
 import { decodeBatch, isBelief, type BatchHeader } from "./batch.ts";
 import { continuityOf } from "./continuity.ts";
 import { BatchFormatError, ChangeLogUnavailableError } from "./errors.ts";
-import { findAtOrBefore, findEnd, partOf, PartJoiner } from "./nats-parts.ts";
+import { findAtOrBefore, findEnd, partOf, PartJoiner, traceOf } from "./nats-parts.ts";
 import type { LogEntry, Reading, ReadOptions } from "./ports.ts";
 import { streamName } from "./subjects.ts";
 
@@ -173,7 +173,7 @@ class NatsReading implements Reading {
       this.#sequence = message.seq + 1;
       return [];
     }
-    const batch = decodeBatch(whole);
+    const batch = decodeBatch(whole, traceOf(message));
     const { header } = batch;
     const after = this.#last;
     const continuity = continuityOf(after, header);

@@ -4,7 +4,7 @@ import type { NatsConnection } from "@nats-io/nats-core";
 import { zeroLsn, type Lsn, type Position } from "@walcast/model";
 import { encodeBatch, epochBeginning, markBatch, type Batch } from "./batch.ts";
 import { AppendRefusedError, ChangeLogMisfitError, ChangeLogUnavailableError } from "./errors.ts";
-import { findEnd, inFlightLimit, messageId, splitParts } from "./nats-parts.ts";
+import { findEnd, inFlightLimit, messageId, splitParts, withTrace, type StoredPart } from "./nats-parts.ts";
 import {
   ensureStream,
   factsOf,
@@ -126,7 +126,8 @@ export class NatsWriter implements ChangeLogWriter {
     this.#previous = batch.last;
     this.#appendedMs = performance.now();
     const subject = changeSubject(this.#settings.source, batch);
-    await Promise.all(splitParts(bytes, this.#partBytes).map((part) => this.#publish(subject, part)));
+    const parts = splitParts(bytes, this.#partBytes);
+    await Promise.all(parts.map((part) => this.#publish(subject, withTrace(part, batch.traceparent))));
   }
 
   async verify(): Promise<void> {
@@ -229,8 +230,6 @@ export class NatsWriter implements ChangeLogWriter {
     return this.#failure;
   }
 }
-
-type StoredPart = ReturnType<typeof splitParts>[number];
 
 /** How often a writer that opens may be disturbed by what a former one still sends. */
 const claimAttempts = 10;

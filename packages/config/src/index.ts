@@ -8,6 +8,7 @@ export {
   json,
   names,
   optionalText,
+  ratio,
   secret,
   text,
   type Config,

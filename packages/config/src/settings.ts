@@ -41,6 +41,20 @@ export function integer(description: string, options: NumberOptions): Setting<nu
   return { schema, description, shownDefault, isSecret: false };
 }
 
+/** A share of a whole, from 0 to 1. */
+export function ratio(description: string, options: { readonly default: number }): Setting<number> {
+  const schema = z
+    .string()
+    .default(String(options.default))
+    .transform((text, context) => {
+      const parsed = /^\s*\d*\.?\d+\s*$/.test(text) ? Number(text) : Number.NaN;
+      if (parsed <= 1) return parsed;
+      context.addIssue({ code: "custom", message: `must be a number between 0 and 1, is "${text}"` });
+      return z.NEVER;
+    });
+  return { schema, description, shownDefault: String(options.default), isSecret: false };
+}
+
 /** As Supabase reads its switches: anything but `false` is true. */
 export function flag(description: string, options: { readonly default: boolean }): Setting<boolean> {
   const schema = z

@@ -5,6 +5,7 @@ import { clientSettings, gatewaySettings } from "@walcast/gateway";
 import { changeLogSettings, ingesterSettings, replicationSettings } from "@walcast/ingester";
 import { databaseSettings } from "@walcast/postgres";
 import { standaloneSettings } from "@walcast/standalone";
+import { tracingSettings } from "@walcast/telemetry";
 
 // The README's settings are printed from the schemas, between two markers; `npm run docs` writes them, a test compares.
 
@@ -22,9 +23,13 @@ const sections: readonly [string, Settings][] = [
   ["Replication: ingester, standalone (and `PUBLICATIONS`: gateway)", replicationSettings],
   ["Clients: gateway, standalone", without(clientSettings, replicationSettings)],
   ["Change log: ingester, gateway", changeLogSettings],
-  ["Ingester", without(ingesterSettings, databaseSettings, replicationSettings, changeLogSettings)],
-  ["Gateway", without(gatewaySettings, databaseSettings, replicationSettings, clientSettings, changeLogSettings)],
-  ["Standalone", without(standaloneSettings, databaseSettings, replicationSettings, clientSettings)],
+  ["Ingester", without(ingesterSettings, databaseSettings, replicationSettings, changeLogSettings, tracingSettings)],
+  [
+    "Gateway",
+    without(gatewaySettings, databaseSettings, replicationSettings, clientSettings, changeLogSettings, tracingSettings),
+  ],
+  ["Standalone", without(standaloneSettings, databaseSettings, replicationSettings, clientSettings, tracingSettings)],
+  ["Traces: every service", tracingSettings],
 ];
 
 /** The README with its settings printed anew. */

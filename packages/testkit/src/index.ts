@@ -14,4 +14,5 @@ export { type RedisOptions, startRedis } from "./redis.ts";
 export type { ServerProcess } from "./server-process.ts";
 export { type ServiceOptions, spawnService } from "./service-process.ts";
 export { type ProxyOptions, startProxy, type TcpProxy } from "./tcp-proxy.ts";
+export { startTraceCollector, type CollectedSpan, type TraceCollector } from "./trace-collector.ts";
 export { waitUntil, type WaitOptions } from "./wait-until.ts";

@@ -4,7 +4,7 @@ import { openPage } from "@walcast/inspector";
 import { backoff, type Service } from "@walcast/lifecycle";
 import type { Database } from "@walcast/postgres";
 import { MemoryPresenceStore } from "@walcast/presence";
-import { describeError, type Health, type Logger, type Registry } from "@walcast/telemetry";
+import { describeError, type Health, type Logger, type Registry, type Tracing } from "@walcast/telemetry";
 import { Admission } from "./admission.ts";
 import { Broadcaster } from "./broadcaster.ts";
 import { openAuthorisation } from "./authorisation.ts";
@@ -50,6 +50,7 @@ export interface GatewayParts {
   readonly log: Logger;
   readonly health: Health;
   readonly registry: Registry;
+  readonly tracing?: Tracing | undefined;
 }
 
 /** Puts the gateway together and listens. Throws JwtKeysMissingError and ListenError. */
@@ -167,6 +168,7 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
     },
     arrived: (position) => reach.arrived(position),
     connections: () => server.connections,
+    tracing: parts.tracing,
   });
   const close = async (): Promise<void> => {
     stopped.abort();

@@ -14,6 +14,7 @@ import {
 import { tokenSettings } from "@walcast/authz";
 import { databaseSettings } from "@walcast/postgres";
 import { rowSecuritySettings } from "@walcast/row-security";
+import { tracingSettings } from "@walcast/telemetry";
 
 /** What clients meet: the same for the gateway and for standalone. */
 export const clientSettings = {
@@ -137,6 +138,7 @@ export const gatewaySettings = {
     { default: 0, max: 65_535 },
   ),
   DRAIN_MS: integer("Connections are closed over this time when the gateway stops.", { default: 20_000, unit: "ms" }),
+  ...tracingSettings,
   LOG_LEVEL: text("trace, debug, info, warn, error.", { default: "info" }),
   LOG_FORMAT: choice("How log lines look.", { of: ["json", "text"], default: "json" }),
 };

@@ -2,8 +2,9 @@ import type { ChangeLog, Reading } from "@walcast/change-log";
 import type { Service } from "@walcast/lifecycle";
 import { formatPosition, type Position } from "@walcast/model";
 import { resumeGap } from "@walcast/protocol";
-import { describeError, type Health, type Logger } from "@walcast/telemetry";
+import { describeError, type Health, type Logger, type Tracing } from "@walcast/telemetry";
 import type { Connection } from "./connection.ts";
+import { traceDelivery } from "./delivery-trace.ts";
 import type { Delivery, Recipients } from "./delivery.ts";
 import type { Explanations } from "./explanations.ts";
 import type { Emit } from "./fan-out.ts";
@@ -32,6 +33,7 @@ export interface GatewayOptions {
   readonly health: Health;
   readonly metrics: GatewayMetrics;
   readonly log: Logger;
+  readonly tracing?: Tracing | undefined;
 }
 
 /** Reads the log from its end and hands each change to the groups that want it. */
@@ -104,7 +106,7 @@ export class Gateway implements Service {
 
   /** THE loop. */
   async #fanOut(reading: Reading, signal: AbortSignal): Promise<void> {
-    const { groups, readers, broadcast, arrived, delivery, resumer, explanations, metrics } = this.#options;
+    const { groups, readers, broadcast, arrived, delivery, resumer, explanations, metrics, tracing } = this.#options;
     const recipients = { groups, readers, broadcast, emit: this.#emit };
     for await (const entry of reading) {
       if (entry.tag === "gap") {
@@ -112,13 +114,17 @@ export class Gateway implements Service {
         resumer.recent.restart(undefined);
         continue;
       }
-      metrics.changes.inc(delivery.deliver(entry.batch, entry.after, recipients));
+      const trace = tracing && traceDelivery(tracing, entry.batch);
+      const changes = delivery.deliver(entry.batch, entry.after, trace?.watch(recipients) ?? recipients);
+      trace?.matched(changes);
+      metrics.changes.inc(changes);
       this.#last = entry.batch.header.last;
       arrived?.(this.#last);
       resumer.arrived(entry.batch);
       explanations?.take(entry.batch, entry.after);
       // What was published leaves at the end of this turn of the event loop, in one write per socket.
       await new Promise(setImmediate);
+      trace?.published();
       if (signal.aborted) return;
     }
   }

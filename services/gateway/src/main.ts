@@ -3,7 +3,7 @@ import { NatsChangeLog } from "@walcast/change-log";
 import { orExit } from "@walcast/config";
 import { backoff, runUntilSignal, withHealthPort } from "@walcast/lifecycle";
 import { databaseOf } from "@walcast/postgres";
-import { createLogger, describeError, Health, Registry } from "@walcast/telemetry";
+import { createLogger, describeError, Health, openTracing, Registry } from "@walcast/telemetry";
 import { startGateway } from "./compose.ts";
 import { readConfig } from "./config.ts";
 import { openRedisShared } from "./redis/shared.ts";
@@ -12,6 +12,7 @@ const config = orExit(readConfig);
 const log = createLogger("gateway", { level: config.LOG_LEVEL, format: config.LOG_FORMAT });
 const health = new Health();
 const registry = new Registry();
+const tracing = await openTracing("gateway", { config, log });
 const nats = { url: config.NATS_URL?.reveal() ?? "", source: config.SOURCE_NAME };
 try {
   const redisUrl = config.REDIS_URL?.reveal();
@@ -44,6 +45,7 @@ try {
     log,
     health,
     registry,
+    tracing,
   });
   const healthPort = { port: config.METRICS_PORT, host: config.HOST ?? "0.0.0.0", health, registry };
   const service = config.METRICS_PORT === 0 ? gateway : await withHealthPort(gateway, healthPort);
@@ -51,4 +53,8 @@ try {
 } catch (error) {
   log.fatal(describeError(error), "cannot start");
   process.exitCode = 1;
+}
+if (tracing !== undefined) {
+  await tracing.close(1_000);
+  process.exit(); // an export that is tried again would hold the process
 }

@@ -57,6 +57,8 @@ export interface NumberedBatch extends Batch {
   readonly number: number;
   /** How many changes it holds. */
   readonly changes: number;
+  /** Of its first change, in microseconds since 1970; 0 where there was none: a message outside of transactions. */
+  readonly committedAtMicros: number;
 }
 
 /** Rows that alternate between tables would make a message of each, which costs 20 to 70 µs against the row's 3. */
@@ -65,6 +67,7 @@ const shortRunBytes = 16 * 1024;
 /** What is being filled: everything that `flush` ends. */
 interface OpenBatch {
   readonly first: Position;
+  readonly committedAtMicros: number;
   readonly relation: Relation;
   /** Number of each relation in this batch, in the order of their first changes. */
   readonly numbers: Map<Relation, number>;
@@ -105,6 +108,11 @@ export class BatchBuilder {
     return this.#open === undefined ? this.#number : this.#number + 1;
   }
 
+  /** Changes wait for others to fill their batch. */
+  get hasOpenBatch(): boolean {
+    return this.#open !== undefined;
+  }
+
   /** Takes one message in; returns the batches it completed. Throws ProtocolError. */
   add(message: Uint8Array): readonly NumberedBatch[] {
     const tag = message[0];
@@ -132,6 +140,7 @@ export class BatchBuilder {
       last: this.#positionOf(open.transaction, this.#lastIndex),
       lines: this.#lines.toBytes(),
       changes: this.#changes,
+      committedAtMicros: open.committedAtMicros,
     };
     this.#lines.clear();
     this.#changes = 0;
@@ -253,6 +262,7 @@ export class BatchBuilder {
       former = this.flush();
     const open = (this.#open ??= {
       first: this.#positionOf(transaction, index),
+      committedAtMicros: transaction.committedAtMicros,
       relation,
       numbers: new Map([[relation, 0]]),
       current: relation,

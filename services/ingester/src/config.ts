@@ -12,6 +12,7 @@ import {
   type Environment,
 } from "@walcast/config";
 import { databaseSettings } from "@walcast/postgres";
+import { tracingSettings } from "@walcast/telemetry";
 
 /** What is read from PostgreSQL, and how it is cut to batches: the same for the ingester and for standalone. */
 export const replicationSettings = {
@@ -85,6 +86,7 @@ export const ingesterSettings = {
   INGESTER_HOST: text("Address of `/healthz` and `/metrics`.", { default: "0.0.0.0" }),
   INGESTER_PORT: integer("Port of `/healthz` and `/metrics`.", { default: 4001, max: 65_535 }),
   DRAIN_MS: integer("How long stopping may take.", { default: 5000, unit: "ms" }),
+  ...tracingSettings,
   LOG_LEVEL: text("trace, debug, info, warn, error.", { default: "info" }),
   LOG_FORMAT: choice("How log lines look.", { of: ["json", "text"], default: "json" }),
 };

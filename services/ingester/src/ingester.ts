@@ -4,9 +4,10 @@ import { backoff, sleep, type Service } from "@walcast/lifecycle";
 import { formatLsn, formatPosition, zeroLsn } from "@walcast/model";
 import { decodeMessage, type CommitMessage, type RelationMessage } from "@walcast/pgoutput";
 import type { Database } from "@walcast/postgres";
-import { describeError, type Health, type Logger } from "@walcast/telemetry";
+import { describeError, type Health, type Logger, type Tracing } from "@walcast/telemetry";
 import { Acknowledger } from "./acknowledger.ts";
 import { BatchBuilder, type NumberedBatch } from "./batch-builder.ts";
+import { BatchTraces } from "./batch-traces.ts";
 import type { ReplicationConfig } from "./config.ts";
 import { PublicationTooYoungError, SlotBusyError } from "./errors.ts";
 import { SilenceWatch, type LeaderHeartbeats } from "./leader-heartbeat.ts";
@@ -34,6 +35,7 @@ export interface IngesterOptions {
   readonly log: Logger;
   readonly health: Health;
   readonly metrics: IngesterMetrics;
+  readonly tracing?: Tracing | undefined;
 }
 
 type Role = "starting" | "standby" | "leader";
@@ -216,7 +218,8 @@ export class Ingester implements Service {
     readonly leading: AbortSignal;
   }): Promise<void> {
     const { stream, writer, catalog, acknowledger, leading } = parts;
-    const { config, metrics } = this.#options;
+    const { config, metrics, tracing } = this.#options;
+    const traces = tracing && new BatchTraces(tracing);
     const window = new PublishWindow({ limitBytes: config.PUBLISH_WINDOW_BYTES, overheadBytes: 2048 });
     const builder = new BatchBuilder({
       types: catalog.types,
@@ -226,7 +229,9 @@ export class Ingester implements Service {
       describe: (message) => catalog.describe(decodeMessage(message) as RelationMessage),
     });
     const append = async (batch: NumberedBatch): Promise<void> => {
-      const stored = writer.append(batch).then(() => acknowledger.stored(batch.number, performance.now()));
+      const stored = appendTraced(writer, batch, traces).then(() =>
+        acknowledger.stored(batch.number, performance.now()),
+      );
       await window.admit(batch.lines.length, stored); // sets our pace; TCP carries it back to Postgres
       this.#count(batch, window);
     };
@@ -234,6 +239,7 @@ export class Ingester implements Service {
     window.failed().catch((error: unknown) => failed.abort(error));
 
     for await (const turn of stream.turns(AbortSignal.any([leading, failed.signal]))) {
+      traces?.read(builder);
       let commit: { readonly message: Uint8Array; readonly lastBatch: number } | undefined;
       for (const message of turn.messages) {
         if (message[0] === tagRelation) await catalog.learn(decodeMessage(message) as RelationMessage);
@@ -270,6 +276,18 @@ export class Ingester implements Service {
     this.#role = role;
     this.#options.metrics.isLeader.set(role === "leader" ? 1 : 0);
   }
+}
+
+/** `writer.append`, and the trace of a batch that is in the sample. */
+function appendTraced(writer: ChangeLogWriter, batch: NumberedBatch, traces: BatchTraces | undefined): Promise<void> {
+  const traced = traces?.append(batch);
+  if (traced === undefined) return writer.append(batch);
+  const stored = writer.append({ ...batch, traceparent: traced.traceparent });
+  stored.then(
+    () => traced.end(),
+    (error: unknown) => traced.end(error),
+  );
+  return stored;
 }
 
 /**

@@ -2,7 +2,7 @@ import { NatsChangeLog } from "@walcast/change-log";
 import { orExit } from "@walcast/config";
 import { backoff, runUntilSignal } from "@walcast/lifecycle";
 import { databaseOf } from "@walcast/postgres";
-import { createLogger, describeError, Health, Registry, startHealthServer } from "@walcast/telemetry";
+import { createLogger, describeError, Health, openTracing, Registry, startHealthServer } from "@walcast/telemetry";
 import { readConfig } from "./config.ts";
 import { Ingester, type Connections } from "./ingester.ts";
 import { createMetrics } from "./metrics.ts";
@@ -14,6 +14,7 @@ const log = createLogger("ingester", { level: config.LOG_LEVEL, format: config.L
 const health = new Health();
 const registry = new Registry();
 const metrics = createMetrics(registry);
+const tracing = await openTracing("ingester", { config, log });
 const server = await startHealthServer({ port: config.INGESTER_PORT, host: config.INGESTER_HOST, health, registry });
 
 /** What the server itself says wins over the setting; where it does not say, or cannot be asked, the setting holds. */
@@ -49,7 +50,11 @@ async function connect(): Promise<Connections> {
   return { changeLog, heartbeats: natsHeartbeats(changeLog.connection, config.SOURCE_NAME) };
 }
 
-const ingester = new Ingester({ config, database: databaseOf(config), connect, log, health, metrics });
+const ingester = new Ingester({ config, database: databaseOf(config), connect, log, health, metrics, tracing });
 await runUntilSignal([ingester], { log, drainMs: config.DRAIN_MS });
 server.close();
 server.closeAllConnections();
+if (tracing !== undefined) {
+  await tracing.close(Math.min(1_000, config.DRAIN_MS / 4));
+  process.exit(); // an export that is tried again would hold the process
+}

@@ -3,6 +3,7 @@ import { choice, flag, integer, loadConfig, optionalText, text, type Config, typ
 import { clientSettings } from "@walcast/gateway";
 import { replicationSettings } from "@walcast/ingester";
 import { databaseSettings } from "@walcast/postgres";
+import { tracingSettings } from "@walcast/telemetry";
 
 export const standaloneSettings = {
   ...databaseSettings,
@@ -19,6 +20,7 @@ export const standaloneSettings = {
     max: 65_535,
   }),
   DRAIN_MS: integer("How long stopping may take.", { default: 5000, unit: "ms" }),
+  ...tracingSettings,
   LOG_LEVEL: text("trace, debug, info, warn, error.", { default: "info" }),
   LOG_FORMAT: choice("How log lines look.", { of: ["json", "text"], default: "text" }),
 };

@@ -5,7 +5,7 @@ import { startGateway } from "@walcast/gateway";
 import { createMetrics, Ingester } from "@walcast/ingester";
 import { runUntilSignal } from "@walcast/lifecycle";
 import { databaseOf, type Database } from "@walcast/postgres";
-import { createLogger, describeError, Health, Registry } from "@walcast/telemetry";
+import { createLogger, describeError, Health, openTracing, Registry } from "@walcast/telemetry";
 import { banner } from "./banner.ts";
 import { fallbackDataRoot, OpenServerError, readStandalone, type Standalone } from "./config.ts";
 import { chooseDataDir } from "./data-dir.ts";
@@ -22,6 +22,7 @@ const { config, isDatabaseGiven, host } = orExit(() => {
   }
 }) satisfies Standalone;
 const log = createLogger("standalone", { level: config.LOG_LEVEL, format: config.LOG_FORMAT });
+const tracing = await openTracing("standalone", { config, log });
 
 let embedded: EmbeddedDatabase | undefined;
 try {
@@ -50,6 +51,7 @@ try {
     log,
     health,
     metrics: createMetrics(registry),
+    tracing,
     connect: () => Promise.resolve({ changeLog, heartbeats: undefined }),
   });
   const gateway = await startGateway({
@@ -59,6 +61,7 @@ try {
     log,
     health,
     registry,
+    tracing,
     drainWindowMs: Math.min(500, config.DRAIN_MS / 2),
     openChangeLog: () => Promise.resolve(changeLog),
     openBus: () => new MemoryNetwork().open(), // there is no other gateway
@@ -73,5 +76,6 @@ try {
   process.exitCode = 1;
 } finally {
   await embedded?.stop();
+  await tracing?.close(Math.min(1_000, config.DRAIN_MS / 4));
 }
 process.exit();
