@@ -5,24 +5,32 @@ interface PublishedPort {
   readonly published?: string;
 }
 
+type Ports = Readonly<Record<"realtime" | "postgres" | "board" | "prometheus" | "grafana", number>>;
+
 /** The cluster of docker-compose.yml under a project name and on ports of its own: what else runs here is left alone. */
 export class DockerCluster {
   readonly project: string;
   readonly realtimeUrl: string;
   readonly postgresUrl: string;
   readonly boardUrl: string;
+  readonly prometheusUrl: string;
+  readonly grafanaUrl: string;
   readonly #env: NodeJS.ProcessEnv;
 
-  private constructor(project: string, ports: { realtime: number; postgres: number; board: number }) {
+  private constructor(project: string, ports: Ports) {
     this.project = project;
     this.realtimeUrl = `ws://127.0.0.1:${ports.realtime}/socket`;
     this.postgresUrl = `postgres://postgres:postgres@127.0.0.1:${ports.postgres}/postgres`;
     this.boardUrl = `http://127.0.0.1:${ports.board}`;
+    this.prometheusUrl = `http://127.0.0.1:${ports.prometheus}`;
+    this.grafanaUrl = `http://127.0.0.1:${ports.grafana}`;
     this.#env = {
       ...cleanEnvironment(),
       WALCAST_PORT: String(ports.realtime),
       POSTGRES_PORT: String(ports.postgres),
       BOARD_PORT: String(ports.board),
+      PROMETHEUS_PORT: String(ports.prometheus),
+      GRAFANA_PORT: String(ports.grafana),
     };
   }
 
@@ -31,6 +39,8 @@ export class DockerCluster {
       realtime: await freePort(),
       postgres: await freePort(),
       board: await freePort(),
+      prometheus: await freePort(),
+      grafana: await freePort(),
     });
   }
 
