@@ -58,6 +58,17 @@ export class DockerCluster {
     await this.#compose(["up", "--build", "--wait", "--detach", ...args]);
   }
 
+  /** Builds the images of the services anew, as of this version. What runs goes on with the former ones. */
+  async build(version: string): Promise<void> {
+    await this.#compose(["build", "--build-arg", `VERSION=${version}`, "gateway", "ingester"]);
+  }
+
+  /** Adds replicas of the newest image up to this number; resolves when all are healthy. Those that run stay as they are. */
+  async addReplicas(service: string, replicas: number): Promise<void> {
+    const scale = ["--scale", `${service}=${replicas}`];
+    await this.#compose(["up", "--detach", "--wait", "--no-deps", "--no-recreate", ...scale, service]);
+  }
+
   async down(): Promise<void> {
     await this.#compose(["--profile", "*", "down", "--volumes", "--remove-orphans", "--rmi", "local"]);
   }
