@@ -1,5 +1,15 @@
-import { startTraceCollector, waitUntil, type CollectedSpan, type TraceCollector } from "@walcast/testkit";
+import { fileURLToPath } from "node:url";
+import {
+  createDatabase,
+  freePort,
+  spawnService,
+  startTraceCollector,
+  waitUntil,
+  type CollectedSpan,
+  type TraceCollector,
+} from "@walcast/testkit";
 import { SignJWT } from "jose";
+import { Client } from "pg";
 import { afterEach, beforeEach, expect, inject, it } from "vitest";
 import { startCluster, type Cluster } from "./cluster.ts";
 import { createRole } from "./database-roles.ts";
@@ -17,6 +27,12 @@ afterEach(async () => {
   for (const end of ends.splice(0).toReversed()) await end();
 });
 
+const traced = ({ url }: TraceCollector): Readonly<Record<string, string>> => ({
+  OTEL_TRACES_EXPORTER: "otlp",
+  OTEL_EXPORTER_OTLP_ENDPOINT: url,
+  OTEL_TRACES_SAMPLER_ARG: "1",
+});
+
 async function start(env: Readonly<Record<string, string>>): Promise<Cluster> {
   const cluster = await startCluster({
     postgresUrl: inject("postgresUrl"),
@@ -24,9 +40,7 @@ async function start(env: Readonly<Record<string, string>>): Promise<Cluster> {
     env: {
       SECURE_CHANNELS: "true",
       JWT_SECRET: secret,
-      OTEL_TRACES_EXPORTER: "otlp",
-      OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
-      OTEL_TRACES_SAMPLER_ARG: "1",
+      ...traced(collector),
       ...env,
     },
   });
@@ -120,6 +134,30 @@ it("one trace follows a row from its commit through both services to the sockets
   expect(inOrder.map(({ start: begun }) => begun)).toEqual([ingest.start, named("read").end, named("transcode").end]);
   expect(spans.every(({ start: begun, end }) => begun <= end)).toBe(true);
   expect([named("receive").start, named("match").start]).toEqual([deliver.start, named("receive").end]);
+});
+
+it("standalone is traced the same way, on the log in memory", async () => {
+  const database = await createDatabase(inject("postgresUrl"));
+  ends.push(() => database.drop());
+  const sql = new Client({ connectionString: database.url });
+  await sql.connect();
+  ends.push(() => sql.end());
+  await sql.query("CREATE TABLE open_rows (id int8 PRIMARY KEY); CREATE PUBLICATION supabase_realtime FOR ALL TABLES");
+  const port = String(await freePort());
+  const standalone = spawnService({
+    entry: fileURLToPath(new URL("../../../services/standalone/src/main.ts", import.meta.url)),
+    name: "standalone",
+    env: { DATABASE_URL: database.url, SLOT_NAME: database.name, PORT: port, LOG_FORMAT: "json", ...traced(collector) },
+  });
+  ends.push(() => standalone.stop());
+  await standalone.waitForLine("leader: replication started");
+  const everybodys = await subscribe(`ws://127.0.0.1:${port}/socket`, "open_rows", "a");
+  await sql.query("INSERT INTO open_rows VALUES (1)");
+  await waitUntil(() => everybodys.changes.length === 1, { what: "the row" });
+  await standalone.stop();
+  expect(shape(ofTable("open_rows"))).toEqual(
+    fromCommitToSocket.map((line) => line.replace(/^\w+/u, "standalone")).toSorted(),
+  );
 });
 
 it("what PostgreSQL is asked about has a span of its own, behind the others'", async () => {
