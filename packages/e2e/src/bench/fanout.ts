@@ -1,10 +1,9 @@
 import { connect } from "node:net";
 import { fileURLToPath } from "node:url";
-import type { ChangeLogWriter } from "@walcast/change-log";
 import { freePort, spawnService, startNats, startPostgres, waitUntil } from "@walcast/testkit";
 import { startCluster, untilHealthy, type Cluster, type RunningService } from "../cluster.ts";
 import { LightClient, openMany, type Tally } from "./light-client.ts";
-import { createItems, makeBatch, note, openWriter } from "./item-log.ts";
+import { createItems, makeBatch, note, openWriter, type BenchWriter } from "./item-log.ts";
 import { encodeOrder } from "./peers/orders.ts";
 import { cpuMicrosOf } from "./process-cost.ts";
 import { median, percentile } from "./statistics.ts";
@@ -49,6 +48,7 @@ export async function benchFanout(only: string | undefined, peer: Peer): Promise
         const gateway = await cluster.addGateway(); // after there is a log
         await untilHealthy(gateway);
         await compare({ cluster, gateway, writer, size, what, peer });
+        await writer.close();
         await cluster.stop();
       }
     }
@@ -61,7 +61,7 @@ export async function benchFanout(only: string | undefined, peer: Peer): Promise
 interface Comparison {
   readonly cluster: Cluster;
   readonly gateway: RunningService;
-  readonly writer: ChangeLogWriter;
+  readonly writer: BenchWriter;
   readonly size: number;
   readonly what: "changes" | "broadcast";
   readonly peer: Peer;

@@ -5,7 +5,10 @@ import { NatsChangeLog, transactionLine, type Batch, type ChangeLogWriter } from
 const rowBytes = 300;
 export const note = "n".repeat(rowBytes - 60);
 
-export async function openWriter(url: string, source: string): Promise<ChangeLogWriter> {
+/** Its connection keeps the process alive until it is closed. */
+export type BenchWriter = Pick<ChangeLogWriter, "append" | "close">;
+
+export async function openWriter(url: string, source: string): Promise<BenchWriter> {
   const changeLog = await NatsChangeLog.connect({
     url,
     name: "bench",
@@ -20,7 +23,8 @@ export async function openWriter(url: string, source: string): Promise<ChangeLog
       ackTimeoutMs: 5_000,
     },
   });
-  return await changeLog.openWriter();
+  const writer = await changeLog.openWriter();
+  return { append: (batch) => writer.append(batch), close: () => changeLog.close() };
 }
 
 const column = (name: string, type: string, isKey = false) => ({ name, type, typeOid: 25, typeModifier: -1, isKey });

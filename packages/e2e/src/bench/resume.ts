@@ -1,7 +1,6 @@
-import type { ChangeLogWriter } from "@walcast/change-log";
 import { startNats, startPostgres, waitUntil } from "@walcast/testkit";
 import { startCluster, untilHealthy, type Cluster, type RunningService } from "../cluster.ts";
-import { createItems, makeBatch, openWriter } from "./item-log.ts";
+import { createItems, makeBatch, openWriter, type BenchWriter } from "./item-log.ts";
 import { LightClient, openMany, type Tally } from "./light-client.ts";
 import { median, percentile } from "./statistics.ts";
 
@@ -24,13 +23,13 @@ export async function benchResume(only: string | undefined): Promise<void> {
         if (only !== undefined && !from.includes(only)) continue;
         const system = await start(postgres.url, nats.url, { missed, from });
         await catchUp(system, { missed, from });
-        await system.cluster.stop();
+        await end(system);
       }
     }
     if (only === undefined || "storm".includes(only)) {
       const system = await start(postgres.url, nats.url, { missed: missedByEach, from: "memory" });
       await storm(system);
-      await system.cluster.stop();
+      await end(system);
     }
   } finally {
     await nats.stop();
@@ -40,10 +39,15 @@ export async function benchResume(only: string | undefined): Promise<void> {
 
 interface System {
   readonly cluster: Cluster;
-  readonly writer: ChangeLogWriter;
+  readonly writer: BenchWriter;
   readonly gateway: RunningService;
   /** Batches written so far. */
   written: number;
+}
+
+async function end({ writer, cluster }: System): Promise<void> {
+  await writer.close();
+  await cluster.stop();
 }
 
 async function start(
