@@ -4,6 +4,7 @@ import { comparePositions, type Position } from "@walcast/model";
 import type { Delivery } from "./delivery.ts";
 import { Groups, type Audience, type Group } from "./group.ts";
 import type { Emit } from "./fan-out.ts";
+import type { Pace } from "./pace.ts";
 import type { Readers, ReadersOptions } from "./readers.ts";
 import type { RecentBatches } from "./recent-batches.ts";
 
@@ -35,6 +36,8 @@ export interface CatchUpOptions {
   readonly delivery: Delivery;
   /** Decides for followers that have a reader. */
   readonly readersFor: ReadersFor;
+  /** How much of the time sending may take; shared by all ways. */
+  readonly pace: Pace;
   /** Resolves with the next batch that the gateway delivers. */
   readonly arrival: () => Promise<void>;
   readonly onGap: () => void;
@@ -47,6 +50,8 @@ export type ReadersFor = (options: Pick<ReadersOptions, "split" | "fail" | "sign
 
 /** Frames of a change go to a socket only while less than this waits in it. */
 const unsentLimit = 4 * 1024 * 1024;
+/** Batches that memory has are taken together up to this size, so that many small ones are not sent one by one. */
+const togetherBytes = 64 * 1024;
 /** How long others wait for one that reads slowly, and how long one that is alone may take. */
 const patienceMs = { together: 250, alone: 10_000 };
 /** So many readers at most leave the others for being slow to decide about. */
@@ -61,7 +66,8 @@ const beyondMs = 10_000;
 export class CatchUp {
   readonly #options: CatchUpOptions;
   readonly #groups = new Groups();
-  readonly #members = new Map<Group, Set<Follower>>();
+  /** Those who are not live yet. */
+  readonly #groupOf = new Map<Follower, Group>();
   /** Where the way has come. */
   #at: Position;
   #readers: Readers | undefined;
@@ -71,23 +77,19 @@ export class CatchUp {
     const [first, ...others] = options.followers;
     if (first === undefined) throw new Error("nobody follows");
     this.#at = others.reduce((at, { position }) => earlier(at, position), first.position);
-    for (const follower of options.followers) {
-      const group = this.#groups.enter(follower.audience);
-      const members = this.#members.get(group) ?? new Set();
-      this.#members.set(group, members.add(follower));
-    }
+    for (const follower of options.followers) this.#groupOf.set(follower, this.#groups.enter(follower.audience));
   }
 
   /** Those who are not live yet. */
   get remaining(): Follower[] {
-    return [...this.#members.values()].flatMap((members) => [...members]);
+    return [...this.#groupOf.keys()];
   }
 
   /** Resolves when all are live, or have ended. Rejects when the log cannot be read. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       this.#dropEnded();
-      if (this.#members.size === 0) return;
+      if (this.#groupOf.size === 0) return;
       if (!this.#options.recent.covers(this.#at)) await this.#readLog(signal);
       else if (await this.#readRecent(signal)) return;
     }
@@ -111,8 +113,8 @@ export class CatchUp {
           }
           continue;
         }
-        await this.#take(entry, signal);
-        if (this.#members.size === 0) return;
+        await this.#take([entry], signal);
+        if (this.#groupOf.size === 0) return;
       }
     } finally {
       enough.abort();
@@ -125,19 +127,19 @@ export class CatchUp {
     const { recent, arrival } = this.#options;
     const startedMs = performance.now();
     while (!signal.aborted && recent.covers(this.#at)) {
-      const batch = recent.next(this.#at);
-      if (batch !== undefined) {
-        await this.#take({ batch, after: this.#at }, signal);
+      const entries = this.#recentEntries();
+      if (entries.length > 0) {
+        await this.#take(entries, signal);
         continue;
       }
-      // Nothing has been awaited since the last change was looked for: this is the present.
-      this.#goLive();
-      if (this.#members.size === 0) return true;
+      await this.#goLive();
+      if (this.#groupOf.size === 0) return true;
+      if (recent.next(this.#at) !== undefined) continue;
       await Promise.race([arrival(), sleep(1_000, signal)]);
       this.#dropEnded();
       if (performance.now() - startedMs > beyondMs) this.#giveUpBeyond();
     }
-    return this.#members.size === 0;
+    return this.#groupOf.size === 0;
   }
 
   /** Positions that the log will not reach: of another log, or of a future that was lost. */
@@ -157,35 +159,59 @@ export class CatchUp {
     this.#options.onGap();
   }
 
-  async #take(
-    { batch, after }: Pick<LogEntry & { tag: "batch" }, "batch" | "after">,
-    signal: AbortSignal,
-  ): Promise<void> {
+  /** What memory has after this place. */
+  #recentEntries(): readonly Entry[] {
+    const entries: Entry[] = [];
+    let bytes = 0;
+    for (let after = this.#at; bytes < togetherBytes;) {
+      const batch = this.#options.recent.next(after);
+      if (batch === undefined) break;
+      entries.push({ batch, after });
+      bytes += batch.bytes;
+      after = batch.header.last;
+    }
+    return entries;
+  }
+
+  async #take(entries: readonly Entry[], signal: AbortSignal): Promise<void> {
+    const { delivery, pace } = this.#options;
     await this.#waitForSlow(signal);
-    const frames = new Map<Follower, Buffer[]>();
+    const frames = new Map<Group, PlacedFrame[]>();
     const emit: Emit = (group, frame, position) => {
-      for (const follower of this.#members.get(group) ?? []) {
-        if (comparePositions(follower.position, position) >= 0) continue;
-        const given = frames.get(follower);
-        if (given === undefined) frames.set(follower, [frame]);
-        else given.push(frame);
-      }
+      const given = frames.get(group);
+      if (given === undefined) frames.set(group, [{ frame, position }]);
+      else given.push({ frame, position });
     };
     this.#readers ??= this.#options.readersFor({
       split: () => new Map(), // each follower stands alone already
-      fail: (group, reason) => this.#members.get(group)?.forEach((follower) => follower.fail(reason)),
+      fail: (group, reason) => this.#membersOf(group).forEach((follower) => follower.fail(reason)),
       signal,
     });
-    this.#options.delivery.deliver(batch, after, { groups: this.#groups, readers: this.#readers, emit });
-    await this.#decided(signal);
-    const remaining = new Set(this.remaining);
-    for (const [follower, given] of frames) {
-      if (remaining.has(follower) && !follower.signal.aborted) follower.send(given);
+    const recipients = { groups: this.#groups, readers: this.#readers, emit };
+    let at = this.#at;
+    for (const { batch, after } of entries) {
+      await pace.work(() => delivery.deliver(batch, after, recipients));
+      at = later(at, batch.header.last);
     }
-    this.#at = later(this.#at, batch.header.last);
-    for (const follower of this.remaining) follower.position = later(follower.position, this.#at);
+    await this.#decided(signal);
+    for (const follower of this.remaining) {
+      if (signal.aborted) return;
+      await pace.work(() => this.#send(follower, frames, at)); // those who are live come first
+    }
+    this.#at = at;
     this.#dropEnded();
-    await new Promise(setImmediate); // those who are live come first
+    await new Promise(setImmediate); // also where no time was used up
+  }
+
+  #send(follower: Follower, frames: ReadonlyMap<Group, readonly PlacedFrame[]>, at: Position): void {
+    const group = this.#groupOf.get(follower);
+    if (group === undefined || follower.signal.aborted) return;
+    const missed = (frames.get(group) ?? [])
+      .filter(({ position }) => comparePositions(follower.position, position) < 0)
+      .map(({ frame }) => frame);
+    if (missed.length > 0) follower.send(missed);
+    follower.position = later(follower.position, at);
+    this.#goLiveIfPresent(follower);
   }
 
   /** A few whose policies take long do not hold the others up: they go on alone, from where they are. */
@@ -211,13 +237,21 @@ export class CatchUp {
     }
   }
 
-  #goLive(): void {
-    const { end } = this.#options.recent;
-    for (const follower of this.remaining) {
-      if (end !== undefined && comparePositions(follower.position, end) > 0) continue;
-      this.#remove(follower);
-      follower.live();
+  async #goLive(): Promise<void> {
+    for (const follower of this.remaining) await this.#options.pace.work(() => this.#goLiveIfPresent(follower));
+  }
+
+  /** In the very turn in which it has had everything: nothing is awaited between looking for what comes next and this. */
+  #goLiveIfPresent(follower: Follower): void {
+    const { recent } = this.#options;
+    const { end } = recent;
+    if (!this.#groupOf.has(follower) || follower.signal.aborted) return;
+    if (end !== undefined) {
+      if (comparePositions(follower.position, end) > 0) return; // the gateway is still to get there
+      if (!recent.covers(follower.position) || recent.next(follower.position) !== undefined) return;
     }
+    this.#remove(follower);
+    follower.live();
   }
 
   async #waitForSlow(signal: AbortSignal): Promise<void> {
@@ -244,12 +278,23 @@ export class CatchUp {
     for (const follower of this.remaining) if (follower.signal.aborted) this.#remove(follower);
   }
 
-  #remove(follower: Follower): void {
-    for (const [group, members] of this.#members) {
-      if (members.delete(follower)) this.#groups.leave(group);
-      if (members.size === 0) this.#members.delete(group);
-    }
+  #membersOf(group: Group): Follower[] {
+    return this.remaining.filter((follower) => this.#groupOf.get(follower) === group);
   }
+
+  #remove(follower: Follower): void {
+    const group = this.#groupOf.get(follower);
+    if (group === undefined) return;
+    this.#groups.leave(group);
+    this.#groupOf.delete(follower);
+  }
+}
+
+type Entry = Pick<LogEntry & { tag: "batch" }, "batch" | "after">;
+
+interface PlacedFrame {
+  readonly frame: Buffer;
+  readonly position: Position;
 }
 
 const earlier = (a: Position, b: Position): Position => (comparePositions(a, b) <= 0 ? a : b);

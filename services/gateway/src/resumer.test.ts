@@ -60,6 +60,7 @@ interface TestFollower extends Follower {
   isLive: boolean;
   isTooSlow: boolean;
   unsent: number;
+  send: Follower["send"];
 }
 
 const positionOf = (frame: Buffer): string => /"position":"([^"]*)"/.exec(frame.toString())?.[1] ?? "?";
@@ -219,4 +220,28 @@ describe("Resumer", () => {
     await waitUntil(() => slow.isTooSlow, { what: "the slow reader to be ended", timeoutMs: 20_000 });
     expect(slow.seen).toEqual([]);
   }, 30_000);
+
+  it("lets others have their turns between followers, and each goes live when it has had everything", async () => {
+    const { writer, follow, untilLive, untilRead } = await startGateway();
+    for (let n = 1; n <= 3; n++) await writer.append(transaction(n, 5));
+    await untilRead("1.0/18.4");
+    const followers = Array.from({ length: 5 }, () => follow("1.0/8.0"));
+    /** How many had gone live when others had their turn. */
+    const turns: number[] = [];
+    for (const follower of followers) {
+      const send = follower.send.bind(follower);
+      follower.send = (frames) => {
+        send(frames);
+        const untilMs = performance.now() + 10; // longer than a turn
+        while (performance.now() < untilMs);
+        setImmediate(() => turns.push(followers.filter(({ isLive }) => isLive).length));
+      };
+    }
+    await untilLive(...followers);
+    await writer.append(transaction(4, 5));
+    await untilRead("1.0/20.4");
+    expect(turns.slice(0, 4)).toEqual([1, 2, 3, 4]);
+    for (const { seen } of followers) expect(seen).toEqual(followers[0]?.seen);
+    expect(followers[0]?.seen).toHaveLength(19);
+  });
 });

@@ -4,6 +4,7 @@ import { describeError, type Logger } from "@walcast/telemetry";
 import { CatchUp, type Follower, type ReadersFor } from "./catch-up.ts";
 import type { Delivery } from "./delivery.ts";
 import type { GatewayMetrics } from "./metrics.ts";
+import { Pace } from "./pace.ts";
 import { RecentBatches } from "./recent-batches.ts";
 
 export interface ResumerOptions {
@@ -23,6 +24,12 @@ const gatherMs = 50;
 /** Ways through the log at the same time; those who are slow go aside, and others begin. */
 const concurrency = 4;
 
+/**
+ * Of the event loop's time, for all who catch up together. A frame of somebody who is live waits for one turn at most, and
+ * their computers have the rest to take in what was sent.
+ */
+const paceOptions = { turnMs: 2, rest: 1 };
+
 interface Run {
   readonly changeLog: ChangeLog;
   readonly signal: AbortSignal;
@@ -37,6 +44,7 @@ interface Run {
 export class Resumer {
   readonly recent: RecentBatches;
   readonly #options: ResumerOptions;
+  readonly #pace = new Pace(paceOptions);
   #changeLog: ChangeLog | undefined;
   #signal: AbortSignal | undefined;
   /** In the order they came. */
@@ -106,6 +114,7 @@ export class Resumer {
       recent: this.recent,
       delivery,
       readersFor,
+      pace: this.#pace,
       arrival: () => this.#arrival.promise,
       onGap: () => metrics.resumeGaps.inc(),
       // It goes on alone, so that the others need not wait.

@@ -22,6 +22,7 @@ import type { Channel } from "./channel.ts";
 import type { Explanations } from "./explanations.ts";
 import type { Audience, Groups } from "./group.ts";
 import { Membership, type MemberConnection } from "./membership.ts";
+import { Pace } from "./pace.ts";
 import type { PublicationCatalog, PublishedTable } from "./postgres/publication-catalog.ts";
 import type { Readers } from "./readers.ts";
 import type { Resumer } from "./resumer.ts";
@@ -69,6 +70,8 @@ const cannotSubscribe = "Unable to subscribe to changes with given parameters.";
 /** Makes a joined channel receive changes, and tells it so: the second of the two moments of success (protocol.md 11.5). */
 export class Subscriber {
   readonly #options: SubscriberOptions;
+  /** Many that waited for the same answer of the database begin in turns: those who have begun are not to wait for them. */
+  readonly #pace = new Pace({ turnMs: 3, rest: 0 });
 
   constructor(options: SubscriberOptions) {
     this.#options = options;
@@ -93,12 +96,10 @@ export class Subscriber {
         const asked = requests.map(channel.dialect === "legacy" ? parseLegacyBinding : parseBinding);
         const bindings = await this.#resolve(asked, channel);
         await this.#options.reading();
-        if (signal.aborted) return;
-        this.#begin(connection, channel, {
-          topic,
-          serializer: connection.serializer,
-          dialect: channel.dialect,
-          bindings,
+        const { serializer } = connection;
+        const audience = { topic, serializer, dialect: channel.dialect, bindings };
+        await this.#pace.work(() => {
+          if (!signal.aborted) this.#begin(connection, channel, audience);
         });
         return;
       } catch (error) {

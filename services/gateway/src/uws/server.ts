@@ -56,6 +56,12 @@ interface SocketData {
   isCounted: boolean;
 }
 
+/** A frame that was not handled yet. */
+interface Received {
+  readonly connection: Connection;
+  readonly frame: string | Buffer;
+}
+
 /** Why an upgrade is refused. `reason` is for metrics: a text may hold what a client chose. */
 interface Refusal {
   readonly status: string;
@@ -67,6 +73,8 @@ interface Refusal {
 const readLimitBytes = 16 * 1024 * 1024 + 1024;
 /** uSockets: do not share the port with another process. */
 const exclusivePort = 1;
+/** Frames are handled for so long in one turn of the event loop. */
+const turnMs = 3;
 const sweepEveryMs = 5_000;
 const outboxesEveryMs = 250;
 
@@ -79,7 +87,9 @@ export class Server {
   readonly #eventStreams: EventStreams;
   /** Sockets, also those of clients that were let go. */
   #open = 0;
-  #received: { readonly connection: Connection; readonly frame: string | Buffer }[] = [];
+  #received: Received[] = [];
+  /** It will be handled in the next turn of the event loop. */
+  #isHandling = false;
   #listenSocket: us_listen_socket | undefined;
   #timers: readonly NodeJS.Timeout[] = [];
   #isDraining = false;
@@ -194,7 +204,11 @@ export class Server {
   /** Its channels end; what it sent so far has been handled. */
   #forget(connection: Connection, socket: WebSocket<SocketData>): void {
     socket.getUserData().isGone = true;
-    this.#handleReceived();
+    const others = this.#received.filter((one) => one.connection !== connection);
+    if (others.length < this.#received.length) {
+      for (const one of this.#received) if (one.connection === connection) this.#handle(one);
+      this.#received = others;
+    }
     if (this.#connections.delete(connection)) connection.closed();
   }
 
@@ -336,21 +350,33 @@ export class Server {
     // The bytes are gone when this returns.
     const frame = isBinary ? Buffer.from(message.slice(0)) : Buffer.from(message).toString("utf8");
     this.#received.push({ connection, frame });
-    if (this.#received.length === 1) setImmediate(() => this.#handleReceived());
+    this.#handleSoon();
   }
 
   /**
    * At the end of the turn of the event loop, outside of the library's callbacks: in them the library holds its one cork for
    * the socket it reads from, and what is published there goes out in a write per message and socket (measured: 14 times
-   * slower).
+   * slower). When very many join at once, as after a gateway is gone, others have their turns in between.
    */
   #handleReceived(): void {
-    const received = this.#received;
-    this.#received = [];
-    for (const { connection, frame } of received) {
-      if (!this.#connections.has(connection)) continue;
-      if (typeof frame === "string") connection.receive(frame);
-      else connection.receiveBinary(frame);
+    this.#isHandling = false;
+    const untilMs = performance.now() + turnMs;
+    for (let one = this.#received.shift(); one !== undefined; one = this.#received.shift()) {
+      this.#handle(one);
+      if (performance.now() >= untilMs) break;
     }
+    if (this.#received.length > 0) this.#handleSoon();
+  }
+
+  #handleSoon(): void {
+    if (this.#isHandling) return;
+    this.#isHandling = true;
+    setImmediate(() => this.#handleReceived());
+  }
+
+  #handle({ connection, frame }: Received): void {
+    if (!this.#connections.has(connection)) return;
+    if (typeof frame === "string") connection.receive(frame);
+    else connection.receiveBinary(frame);
   }
 }
