@@ -1,5 +1,5 @@
 import type { Claims } from "@walcast/authz";
-import { formatPosition, type Position } from "@walcast/model";
+import { formatPosition, toLsn, type Position } from "@walcast/model";
 import { CloseCode, resumed, resumeGap, type SystemMessage } from "@walcast/protocol";
 import { principalOf, type Principal } from "@walcast/row-security";
 import type { Follower } from "./catch-up.ts";
@@ -170,5 +170,6 @@ export class Membership implements Listener {
 export const splitGroup = (group: Group): ReadonlyMap<Listener, Group> =>
   new Map([...group.listeners].map((listener) => [listener, listener.standAlone()]));
 
-/** The place right before a change. */
-const before = ({ index, ...position }: Position): Position => ({ ...position, index: index - 1 });
+/** A place before a change and behind all others: commit records begin at multiples of eight, so none begins one byte before. */
+const before = ({ epoch, commitLsn, index }: Position): Position =>
+  index > 0 ? { epoch, commitLsn, index: index - 1 } : { epoch, commitLsn: toLsn(commitLsn - 1n), index: 0 };

@@ -579,7 +579,9 @@ describe("whatever happens in whatever order", () => {
               const it = channels[one.which % Math.max(1, channels.length)];
               if (it === undefined || it.isOver) break;
               it.subs.push(one.sub);
-              it.channel.membership.reauthorise(claimsOf(one.sub));
+              const place = it.channel.membership.reauthorise(claimsOf(one.sub));
+              // It is told to the client, which may come back to it.
+              if (place !== undefined) expect(parsePosition(formatPosition(place))).toEqual(place);
               break;
             }
             case "leave": {
