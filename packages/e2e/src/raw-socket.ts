@@ -12,6 +12,11 @@ export interface RawSocket {
   sendBinary(bytes: Uint8Array): void;
   /** The first frame from `from` on that matches. */
   next(matches: (frame: unknown) => boolean, what: string): Promise<unknown>;
+  /** Reads nothing, and later on again. */
+  pause(): void;
+  resume(): void;
+  /** Pings that it has answered; they are by the library, as in browsers. */
+  pinged(count: number): Promise<unknown>;
   end(): void;
 }
 
@@ -25,6 +30,8 @@ export async function openRaw(
   socket.on("message", (data: Buffer, isBinary: boolean) =>
     frames.push(isBinary ? data : JSON.parse(data.toString("utf8"))),
   );
+  let pings = 0;
+  socket.on("ping", () => pings++);
   const close = once(socket, "close").then(([code, reason]) => ({ code: Number(code), reason: String(reason) }));
   await once(socket, "open");
   socket.on("error", () => undefined); // told by the close
@@ -35,6 +42,9 @@ export async function openRaw(
     sendText: (text) => socket.send(text),
     sendBinary: (bytes) => socket.send(bytes),
     next: (matches, what) => waitUntil(() => frames.find((frame) => matches(frame)), { what }),
+    pause: () => socket.pause(),
+    resume: () => socket.resume(),
+    pinged: (count) => waitUntil(() => pings >= count, { what: `${count} pings` }),
     end: () => socket.close(),
   };
 }

@@ -22,6 +22,7 @@ export {
   databaseBroadcastsReady,
   resumed,
   resumeGap,
+  resumeUnknown,
   serverDisconnect,
   shutdown,
   subscribed,

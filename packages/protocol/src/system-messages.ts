@@ -63,6 +63,15 @@ export const resumeGap = (
   position: current,
 });
 
+/** Where the client's resume id was cannot be told: it goes on from `current`, and may have missed what came before. */
+export const resumeUnknown = (topic: string, current: string): SystemMessage & { position: string } => ({
+  extension: "resume",
+  status: "error",
+  message: `ResumeUnknown: it cannot be told what this client was sent; changes before ${current} may be missing; read the rows again`,
+  channel: subtopicOf(topic),
+  position: current,
+});
+
 /** Everything after the position that the join named has been sent, up to `current`; from here on the channel is live. */
 export const resumed = (topic: string, current: string): SystemMessage & { position: string } => ({
   extension: "resume",

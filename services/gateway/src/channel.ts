@@ -13,7 +13,7 @@ export interface Channel {
   readonly joinRef: unknown;
   readonly dialect: "current" | "legacy";
   /** It wants the changes after this position before those that come from now on. */
-  readonly resumeFrom?: Position | undefined;
+  resumeFrom?: Position | undefined;
   /** It is told why it gets a change or does not. */
   readonly isExplained?: boolean;
   /** What its token says; `undefined` when tokens are not verified. */

@@ -11,16 +11,20 @@ import { openAuthorisation } from "./authorisation.ts";
 import type { ChannelRights } from "./channel-rights.ts";
 import { ClusterCounts } from "./cluster-counts.ts";
 import type { ClientConfig } from "./config.ts";
+import type { ClientSocket } from "./client-socket.ts";
 import { Connection } from "./connection.ts";
+import { ConnectionPlaces } from "./connection-places.ts";
 import { Delivery } from "./delivery.ts";
 import { Explanations } from "./explanations.ts";
 import { Gateway } from "./gateway.ts";
 import { Groups } from "./group.ts";
 import { HttpBroadcast } from "./http-broadcast.ts";
+import { MemoryPlaceStore } from "./memory-place-store.ts";
 import { splitGroup } from "./membership.ts";
 import { Inspector, type InspectorOptions } from "./inspector.ts";
 import { Limits, noCounts, sharedCounts } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
+import { keepMs } from "./place-store.ts";
 import { Presence } from "./presence.ts";
 import { createLogNudge } from "./postgres/log-nudge.ts";
 import { createPublicationCatalog } from "./postgres/publication-catalog.ts";
@@ -31,6 +35,7 @@ import { Resumer } from "./resumer.ts";
 import type { Shared } from "./shared.ts";
 import { Subscriber } from "./subscriber.ts";
 import { Server } from "./uws/server.ts";
+import { watchedPlaceStore } from "./watched-place-store.ts";
 
 export interface GatewayParts {
   readonly config: ClientConfig;
@@ -101,6 +106,7 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
   });
   const admission = new Admission({ verifyToken, channelRights, replays, log });
   const { shared } = parts;
+  const rememberMs = config.RESUME_REMEMBER_MS;
   const limits: Limits = new Limits({
     ...limitsOf(config),
     others: () => clusterCounts?.others ?? noCounts,
@@ -123,9 +129,17 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
     log,
     broadcasts: () => httpBroadcast,
     inspector: config.INSPECTOR ? openInspector({ config, verifyToken, topics: () => openTopics(), log }) : undefined,
-    connect: (client) => new Connection({ ...client, ...channels, metrics, log }),
+    connect: (client) => new Connection({ ...client, ...channels, places: placesOf(client), metrics, log }),
   });
   const openTopics = (): Iterable<string>[] => [...server.connections].map(({ topics }) => topics());
+  const places = watchedPlaceStore(shared?.places ?? new MemoryPlaceStore({ keepMs: keepMs(rememberMs) }), {
+    onTrouble: placesTrouble(health, log),
+    onFailure: (operation) => metrics.placeFailures.inc({ operation }),
+  });
+  const placesOf = ({ resumeId, socket }: { resumeId?: string | undefined; socket: ClientSocket }) =>
+    resumeId === undefined || rememberMs === 0
+      ? undefined
+      : new ConnectionPlaces({ id: resumeId, store: places, rememberMs, ping: (payload) => socket.ping?.(payload) });
   const onBusTrouble = busTrouble(health, log);
   const bus = parts.openBus((trouble) => {
     onBusTrouble(trouble);
@@ -232,6 +246,21 @@ function presenceTrouble(health: Health, log: Logger): (trouble: Error | undefin
     if (trouble !== undefined && typeof state === "string")
       log.warn(describeError(trouble), "presence is kept on this gateway until it can be stored");
     if (trouble === undefined && typeof state !== "string") log.info("presence is stored again");
+    state = trouble === undefined ? "ok" : describeError(trouble);
+  };
+}
+
+/** A fact, and no problem: only clients with a resume id feel it, and they are told. */
+function placesTrouble(health: Health, log: Logger): (trouble: Error | undefined) => void {
+  let state: "ok" | ReturnType<typeof describeError> = "ok";
+  health.fact("resume ids", () => state);
+  return (trouble) => {
+    if (trouble !== undefined && state === "ok")
+      log.warn(
+        describeError(trouble),
+        "clients with a resume id begin at the present until their places can be looked up",
+      );
+    if (trouble === undefined && state !== "ok") log.info("places of clients with a resume id are looked up again");
     state = trouble === undefined ? "ok" : describeError(trouble);
   };
 }

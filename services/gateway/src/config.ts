@@ -106,6 +106,10 @@ export const clientSettings = {
     default: 2_000,
     min: 1,
   }),
+  RESUME_REMEMBER_MS: integer(
+    "How long a client with a `resume` id may be away and go on where it was; 0: ids are ignored. Shared by gateways with REDIS_URL.",
+    { default: 600_000, unit: "ms" },
+  ),
   OUTBOX_LIMIT_BYTES: integer("A client that has this much unread gets that and is closed with 1013: it is too slow.", {
     default: 67_108_864,
     min: 65_536,
@@ -122,7 +126,7 @@ export const gatewaySettings = {
   ...clientSettings,
   NATS_URL: secret("NATS servers, separated by commas.", { default: "nats://localhost:4222" }),
   REDIS_URL: secret(
-    "Redis, as `redis://` or `rediss://`, for presence and limits of all gateways together. Without it each gateway has its own.",
+    "Redis, as `redis://` or `rediss://`, for presence, limits and resume ids of all gateways together. Without it each gateway has its own.",
   ),
   REDIS_SSL_CA_CERT: optionalText("Path of the CA certificate to verify `rediss://` with; else the system's."),
   PRESENCE_LEASE_MS: integer("The members of a gateway that dies leave within this time; renewed three times in it.", {

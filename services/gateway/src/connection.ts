@@ -14,6 +14,8 @@ import {
 } from "@walcast/protocol";
 import { describeError, type Logger } from "@walcast/telemetry";
 import type { Admission, Decision } from "./admission.ts";
+import type { ConnectionPlaces } from "./connection-places.ts";
+import type { ClientSocket } from "./client-socket.ts";
 import { addressing, beginMembers, type Channel } from "./channel.ts";
 import { allRights, type Rights } from "./channel-rights.ts";
 import { FrameQueue } from "./frame-queue.ts";
@@ -21,22 +23,10 @@ import { joinRefusedBy } from "./join-limit.ts";
 import { requested, resumeRefusal } from "./join-request.ts";
 import { membersOf, type MembersParts } from "./channel-members.ts";
 import { heldJoin, type HeldJoin } from "./held-join.ts";
-import type { MemberSocket } from "./member.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { Replay } from "./replay.ts";
 import type { Subscriber, SubscribingConnection } from "./subscriber.ts";
 import { TokenExpiry } from "./token-expiry.ts";
-
-/** The socket as a connection sees it. Nothing may be called after it was closed. */
-export interface ClientSocket extends MemberSocket {
-  /** Bytes are a binary frame. */
-  send(frame: string | Uint8Array): void;
-  /** Text frames in one write. */
-  sendAll(frames: readonly Uint8Array[]): void;
-  /** What was sent and has not left this process. */
-  unsentBytes(): number;
-  end(code: number, reason: string): void;
-}
 
 export interface ConnectionOptions extends MembersParts {
   readonly socket: ClientSocket;
@@ -46,6 +36,7 @@ export interface ConnectionOptions extends MembersParts {
   readonly headers?: Readonly<Record<string, string>>;
   readonly admission: Admission;
   readonly subscriber: Subscriber;
+  readonly places?: ConnectionPlaces | undefined;
   readonly metrics: GatewayMetrics;
   readonly log: Logger;
   readonly now?: () => number;
@@ -67,6 +58,8 @@ interface Join {
  */
 export class Connection implements SubscribingConnection {
   readonly serializer: Serializer;
+  /** For a client that has a resume id. */
+  readonly places: ConnectionPlaces | undefined;
   readonly #options: ConnectionOptions;
   readonly #channels = new Map<string, Channel>();
   readonly #frames: FrameQueue;
@@ -80,6 +73,7 @@ export class Connection implements SubscribingConnection {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.serializer = options.serializer;
+    this.places = options.places;
     this.#frames = new FrameQueue({
       handle: (frame) => this.#handle(frame),
       onError: (error) => {
@@ -105,6 +99,7 @@ export class Connection implements SubscribingConnection {
   closed(): void {
     this.#isClosed = true;
     this.#frames.close();
+    this.places?.close();
     this.#channels.forEach((channel) => this.#remove(channel));
   }
 
@@ -324,7 +319,9 @@ export class Connection implements SubscribingConnection {
   #leave(channel: Channel | undefined, { topic, ref, joinRef }: ClientFrame): void {
     if (channel !== undefined && addressing(channel, joinRef) === "stale") return;
     this.#reply({ topic, ref, joinRef: joinRef ?? null }, "ok", {});
-    if (channel !== undefined) this.#end(channel, "phx_close");
+    if (channel === undefined) return;
+    this.places?.left(channel);
+    this.#end(channel, "phx_close");
   }
 
   /** Never answered; absent, unchanged and opaque tokens are ignored (protocol.md 4.9). */
@@ -373,6 +370,7 @@ export class Connection implements SubscribingConnection {
   #remove(channel: Channel): void {
     if (channel.ended.signal.aborted) return;
     channel.ended.abort();
+    this.places?.ended(channel);
     channel.expiry.stop();
     channel.held?.end();
     if (this.#channels.get(channel.topic) === channel) this.#channels.delete(channel.topic);

@@ -16,7 +16,8 @@ const tracing = await openTracing("gateway", { config, log });
 const nats = { url: config.NATS_URL?.reveal() ?? "", source: config.SOURCE_NAME };
 try {
   const redisUrl = config.REDIS_URL?.reveal();
-  if (redisUrl === undefined) log.warn("REDIS_URL is not set: presence and limits hold for this gateway alone");
+  if (redisUrl === undefined)
+    log.warn("REDIS_URL is not set: presence, limits and resume ids hold for this gateway alone");
   const gateway = await startGateway({
     config,
     host: config.HOST ?? "0.0.0.0",
@@ -41,6 +42,7 @@ try {
             caPath: config.REDIS_SSL_CA_CERT,
             source: config.SOURCE_NAME,
             leaseMs: config.PRESENCE_LEASE_MS,
+            rememberMs: config.RESUME_REMEMBER_MS,
           }),
     log,
     health,

@@ -56,6 +56,14 @@ export class Membership implements Listener {
     this.#principal = principalOf(options.claims, options.headers);
   }
 
+  /** Everything up to here that it wants and may see was handed to its socket; `undefined`: there is no place yet. */
+  get place(): Position | undefined {
+    if (this.#follower !== undefined) return this.#follower.follower.position;
+    const { readers, resumer } = this.#options;
+    const undecided = this.#group && readers?.firstUndecided(this.#group, this);
+    return undecided === undefined ? resumer.recent.end : before(undecided);
+  }
+
   /** From now on, or from after the position. */
   start(from: Position | undefined): void {
     if (from === undefined) this.#enter();

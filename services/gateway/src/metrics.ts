@@ -73,6 +73,12 @@ export const createMetrics = (registry: Registry) => ({
     help: "Channels that came back with a position that the log does not hold any more",
     registers: [registry],
   }),
+  placeFailures: new Counter({
+    name: "walcast_gateway_resume_place_failures_total",
+    help: "Times that the place of a channel with a resume id could not be looked up (claim) or stored (note)",
+    labelNames: ["operation"] as const,
+    registers: [registry],
+  }),
   rooms: new Gauge({
     name: "walcast_gateway_rooms",
     help: "Topics that have members here, private and public ones apart",

@@ -548,9 +548,17 @@ describe("whatever happens in whatever order", () => {
         const { append, read, join, control, questions, settle, resumer } = await start();
         control.isQuick = false;
         const changes: { readonly text: string; readonly id: number; readonly position: Position }[] = [];
-        const channels: { channel: TestChannel; subs: Sub[]; from: Position | undefined; isOver: boolean }[] = [];
+        interface Opened {
+          readonly channel: TestChannel;
+          readonly subs: Sub[];
+          readonly from: Position | undefined;
+          /** Where it was, and how much it had, after each action. */
+          readonly places: { readonly place: Position; readonly had: number }[];
+          isOver: boolean;
+        }
+        const channels: Opened[] = [];
         const open = (it: Sub, from: Position | undefined, channel: TestChannel): void =>
-          void channels.push({ channel, subs: [it], from, isOver: false });
+          void channels.push({ channel, subs: [it], from, places: [], isOver: false });
         await read(await append("open", [0]));
         const beginning = resumer.recent.end;
         for (const one of actions) {
@@ -603,6 +611,10 @@ describe("whatever happens in whatever order", () => {
             default:
               control.isCatalogKnown = one.isKnown;
           }
+          for (const { channel, places, isOver } of channels) {
+            const { place } = channel.membership;
+            if (!isOver && place !== undefined) places.push({ place, had: channel.positions.length });
+          }
         }
         const lastPosition = await append("open", [1000]);
         await read(lastPosition);
@@ -624,7 +636,7 @@ describe("whatever happens in whatever order", () => {
           },
         );
         await settle();
-        for (const { channel, subs, from, isOver } of channels) {
+        for (const { channel, subs, from, places, isOver } of channels) {
           const later = all.filter(({ position }) => from === undefined || comparePositions(position, from) > 0);
           const seenBySome = later.filter(({ id }) => subs.some((one) => mayPolicy(one, id)));
           const seenByAll = later.filter(({ id }) => subs.every((one) => mayPolicy(one, id)));
@@ -640,6 +652,17 @@ describe("whatever happens in whatever order", () => {
             "nothing forbidden",
           ).toEqual([]);
           if (isOver) continue;
+          expect(channel.membership.place, "the place is the present once everything is decided").toEqual(end.position);
+          for (const { place, had } of places) {
+            expect(parsePosition(formatPosition(place)), "a place can be come back to").toEqual(place);
+            const hadThen = new Set(channel.positions.slice(0, had).map((position) => formatPosition(position)));
+            const passed = seenByAll.filter(({ position }) => comparePositions(position, place) <= 0);
+            const lost = passed.filter(({ position }) => !hadThen.has(formatPosition(position)));
+            expect(
+              lost.map(({ text }) => text),
+              `nothing up to its place is still to come: ${formatPosition(place)}`,
+            ).toEqual([]);
+          }
           const missing = seenByAll.filter(({ position }) => !got.has(formatPosition(position)));
           expect(
             missing.map(({ text }) => text),

@@ -1,6 +1,6 @@
 import { sleep } from "@walcast/lifecycle";
 import { formatPosition, zeroLsn, type Position } from "@walcast/model";
-import { subscribed, subscribeFailed } from "@walcast/protocol";
+import { resumeUnknown, subscribed, subscribeFailed } from "@walcast/protocol";
 import {
   columnsOf,
   compileFilter,
@@ -20,6 +20,7 @@ import {
 } from "./binding.ts";
 import type { Channel } from "./channel.ts";
 import type { Explanations } from "./explanations.ts";
+import type { ConnectionPlaces } from "./connection-places.ts";
 import type { Audience, Groups } from "./group.ts";
 import { Membership, type MemberConnection } from "./membership.ts";
 import { Pace } from "./pace.ts";
@@ -52,6 +53,8 @@ export interface SubscribingConnection extends MemberConnection {
   readonly headers: Readonly<Record<string, string>> | undefined;
   /** A frame of the channel's topic, to its client alone. */
   tell(channel: Channel, event: string, payload: object): void;
+  /** `undefined`: the client keeps its places itself, or does not come back to them. */
+  readonly places?: Pick<ConnectionPlaces, "begin"> | undefined;
 }
 
 /** Wrong parameters: told once and not tried again (protocol.md 4.7). */
@@ -63,7 +66,7 @@ class RefusedSubscription extends Error {
 const filteredTablesLimit = 1_000;
 
 /** Where a log stands that has never held anything. */
-const beginning: Position = { epoch: 1, commitLsn: zeroLsn, index: 0 };
+const beginningOfLog: Position = { epoch: 1, commitLsn: zeroLsn, index: 0 };
 
 const cannotSubscribe = "Unable to subscribe to changes with given parameters.";
 
@@ -96,10 +99,15 @@ export class Subscriber {
         const asked = requests.map(channel.dialect === "legacy" ? parseLegacyBinding : parseBinding);
         const bindings = await this.#resolve(asked, channel);
         await this.#options.reading();
+        const beginning = await connection.places?.begin(channel, this.#present());
+        if (beginning?.tag === "from") channel.resumeFrom = beginning.position;
         const { serializer } = connection;
         const audience = { topic, serializer, dialect: channel.dialect, bindings };
         await this.#pace.work(() => {
-          if (!signal.aborted) this.#begin(connection, channel, audience);
+          if (signal.aborted) return;
+          this.#begin(connection, channel, audience);
+          if (beginning?.tag === "unknown")
+            connection.system(channel, resumeUnknown(topic, formatPosition(this.#present())));
         });
         return;
       } catch (error) {
@@ -143,8 +151,12 @@ export class Subscriber {
    * that place, and what it missed would be lost.
    */
   #tellPlace(connection: SubscribingConnection, channel: Channel, from: Position | undefined): void {
-    const place = from ?? this.#options.resumer.recent.end ?? beginning;
+    const place = from ?? this.#present();
     connection.system(channel, subscribed(channel.topic, formatPosition(place)));
+  }
+
+  #present(): Position {
+    return this.#options.resumer.recent.end ?? beginningOfLog;
   }
 
   /** All bindings or none (protocol.md 4.7). A legacy topic may name a table that is published later. */

@@ -1,6 +1,7 @@
 import { isObject, memberSlices, parseJson, serializerV1, type Serializer } from "@walcast/protocol";
 import type { HttpRequest, HttpResponse, TemplatedApp } from "uWebSockets.js";
-import type { ClientSocket, Connection } from "../connection.ts";
+import type { ClientSocket } from "../client-socket.ts";
+import type { Connection } from "../connection.ts";
 import { namedHeaders } from "./named-headers.ts";
 
 export interface EventStreamsOptions {

@@ -13,12 +13,14 @@ import {
   type WebSocket,
 } from "uWebSockets.js";
 import type { ClientConfig } from "../config.ts";
-import type { ClientSocket, Connection } from "../connection.ts";
+import type { ClientSocket } from "../client-socket.ts";
+import type { Connection } from "../connection.ts";
 import { ListenError } from "../errors.ts";
 import type { HttpBroadcast } from "../http-broadcast.ts";
 import type { Inspector } from "../inspector.ts";
 import type { Limit, Limits } from "../limits.ts";
 import type { GatewayMetrics } from "../metrics.ts";
+import { readResumeId, type ResumeId } from "../resume-id.ts";
 import { addBroadcastRoutes } from "./broadcast-routes.ts";
 import { disabled, sharedCompressor } from "./compression.ts";
 import { EventStreams } from "./event-streams.ts";
@@ -43,6 +45,7 @@ export interface ServerOptions {
     readonly serializer: Serializer;
     readonly token: string;
     readonly headers: Readonly<Record<string, string>>;
+    readonly resumeId?: string | undefined;
   }) => Connection;
 }
 
@@ -50,6 +53,7 @@ interface SocketData {
   readonly serializer: Serializer;
   readonly token: string;
   readonly named: Readonly<Record<string, string>>;
+  readonly resumeId: string | undefined;
   connection?: Connection;
   /** The library's socket is not to be touched any more. */
   isGone: boolean;
@@ -68,6 +72,9 @@ interface Refusal {
   readonly text: string;
   readonly reason: string;
 }
+
+const resumeRefusal = (resume: ResumeId): Refusal | undefined =>
+  resume.tag === "invalid" ? { status: "400 Bad Request", text: resume.reason, reason: "resumeId" } : undefined;
 
 /** Frames up to here are read, so that one beyond the configured limit can be refused with a code instead of a cut. */
 const readLimitBytes = 16 * 1024 * 1024 + 1024;
@@ -224,6 +231,7 @@ export class Server {
       upgrade: (response, request, context) => void this.#upgrade(response, request, context),
       open: (socket) => this.#opened(socket),
       message: (socket, message, isBinary) => this.#message(socket, message, isBinary),
+      pong: (socket, payload) => socket.getUserData().connection?.places?.ponged(Buffer.from(payload).toString()),
       drain: (socket) => this.#slowConsumers.drained(socket),
       dropped: (socket) => this.#countSlow(socket),
       close: (socket) => {
@@ -248,14 +256,16 @@ export class Server {
     const token = given === undefined || given === "" ? undefined : given;
     const serializer = negotiateSerializer(request.getQuery("vsn"));
     const named = namedHeaders(request, this.#options.config.RLS_HEADERS);
+    const resume = readResumeId(request.getQuery("resume"));
     let isAborted = false;
     response.onAborted(() => (isAborted = true));
-    const refusal = serializer === undefined ? undefined : await this.#refusal(token);
+    const refusal = serializer === undefined ? undefined : (resumeRefusal(resume) ?? (await this.#refusal(token)));
     const backoffMs = this.#options.config.CONNECT_ERROR_BACKOFF_MS;
     if (refusal !== undefined && backoffMs > 0) await delay(backoffMs, undefined, { ref: false });
     if (isAborted) return;
     if (serializer !== undefined && refusal === undefined) {
-      const data: SocketData = { serializer, token: token ?? "", named, isGone: false, isCounted: false };
+      const resumeId = resume.tag === "id" ? resume.id : undefined;
+      const data: SocketData = { serializer, token: token ?? "", named, resumeId, isGone: false, isCounted: false };
       // Not corked: after a cork the library looks at the socket as HTTP once more, and now and then closes what is a
       // WebSocket by then.
       response.upgrade(data, headers.key, headers.protocol, headers.extensions, context);
@@ -308,6 +318,7 @@ export class Server {
       serializer: data.serializer,
       token: data.token,
       headers: data.named,
+      resumeId: data.resumeId,
       socket: {
         send: (frame) => whileOpen(() => this.#send(socket, frame, { isBinary: typeof frame !== "string" })),
         sendAll: (frames) =>
@@ -324,6 +335,7 @@ export class Server {
           }
         },
         end: (code, reason) => whileOpen(() => socket.end(code, reason)),
+        ping: (payload) => whileOpen(() => socket.ping(payload)),
       },
     });
     data.connection = connection;
