@@ -138,7 +138,9 @@ export class Membership implements Listener {
     this.#unhear();
     const group = this.#group;
     this.#group = undefined;
-    if (group !== undefined) this.#options.groups.leave(group, this);
+    if (group === undefined) return;
+    this.#options.readers?.unhear(group, this);
+    this.#options.groups.leave(group, this);
   }
 
   #unhear(): void {

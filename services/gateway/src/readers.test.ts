@@ -299,6 +299,20 @@ describe("a group of a role that falls apart", () => {
   });
 });
 
+describe("who comes back to the same group", () => {
+  it("gets nothing twice for what waited there when it left", async () => {
+    const { append, read, join, control, settle } = await start();
+    control.isCatalogKnown = false;
+    join("ann"); // keeps the group of the role
+    await read(await append("other", [0]));
+    const late = join("ann"); // waits behind that change
+    late.membership.reauthorise(claimsOf("cat")); // leaves, and waits once more
+    await read(await append("open", [4]));
+    await settle();
+    expect(late.seen).toEqual(["open 4"]);
+  });
+});
+
 describe("a change that waits", () => {
   it("keeps those behind it back, of this reader and nobody else", async () => {
     const { append, read, join, control, questions, asked } = await start();

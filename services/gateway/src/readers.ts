@@ -41,10 +41,10 @@ type ChangeStep = {
    * Who alone gets it: they came over from a group that fell apart, and do not hear this one yet. Those who do had the same
    * change as theirs.
    */
-  readonly arrivals: readonly Listener[] | undefined;
+  readonly arrivals: Listener[] | undefined;
 };
-/** From here on the listener hears its group. */
-type HearStep = { readonly tag: "hear"; readonly group: Group; readonly listener: Listener };
+/** From here on the listener hears its group; `undefined`: it has left. */
+type HearStep = { readonly tag: "hear"; readonly group: Group; listener: Listener | undefined };
 type Step = ChangeStep | HearStep;
 
 /** What to do with a step; `split`: it has to be decided for each of the group's members. */
@@ -74,6 +74,20 @@ export class Readers {
   /** Lets the listener hear its group when all that was taken for its reader so far has been decided. */
   hear(group: Group, listener: Listener): void {
     this.#queue({ tag: "hear", group, listener });
+  }
+
+  /** The listener has left the group: what waits for it there is not to reach it when it comes back to the same group. */
+  unhear(group: Group, listener: Listener): void {
+    for (const step of this.#lines.get(readerOf(group).key)?.steps ?? []) {
+      if (step.group !== group) continue;
+      if (step.tag === "hear") {
+        if (step.listener === listener) step.listener = undefined;
+        continue;
+      }
+      // In place: it may be with the database at the moment.
+      const at = step.arrivals?.indexOf(listener) ?? -1;
+      if (at !== -1) step.arrivals?.splice(at, 1);
+    }
   }
 
   /** The first change that the listener was to get and that waits for a decision. */
@@ -115,7 +129,7 @@ export class Readers {
   /** True when it was decided without asking anybody. */
   #doNow(step: Step, reader: Reader): boolean {
     if (step.tag === "hear") {
-      step.listener.hear(step.group);
+      step.listener?.hear(step.group);
       return true;
     }
     const { guarded } = step;
@@ -133,7 +147,7 @@ export class Readers {
     const waiting = waitingFor(steps, group);
     const targets = this.#options.split(group);
     /** Those to whom the next change is due, by where they are. */
-    const due = new Map<Group, readonly Listener[]>();
+    const due = new Map<Group, Listener[]>();
     for (const target of new Set(targets.values())) {
       due.set(
         target,
@@ -144,8 +158,9 @@ export class Readers {
     }
     for (const step of steps) {
       if (step.tag === "hear") {
-        const target = targets.get(step.listener);
-        if (target !== undefined) due.set(target, [...(due.get(target) ?? []), step.listener]);
+        const { listener } = step;
+        const target = listener && targets.get(listener);
+        if (listener !== undefined && target !== undefined) due.set(target, [...(due.get(target) ?? []), listener]);
         continue;
       }
       const { guarded } = step;
@@ -199,7 +214,7 @@ export class Readers {
       if (verdict === "split" && !moving.has(step.group)) moving.set(step.group, []);
       const itsMoving = moving.get(step.group);
       if (itsMoving !== undefined) itsMoving.push(step);
-      else if (step.tag === "hear") step.listener.hear(step.group);
+      else if (step.tag === "hear") step.listener?.hear(step.group);
       else if (typeof verdict === "function") verdict();
     }
     if (line.isGivenUp) return;
@@ -325,7 +340,9 @@ function readerOf({ reader }: Group): Reader {
 
 /** Those who do not hear the group yet. */
 const waitingFor = (steps: readonly Step[], group: Group): ReadonlySet<Listener> =>
-  new Set(steps.flatMap((step) => (step.tag === "hear" && step.group === group ? [step.listener] : [])));
+  new Set(
+    steps.flatMap((step) => (step.tag === "hear" && step.group === group && step.listener ? [step.listener] : [])),
+  );
 
 interface Whose {
   readonly group: Group;
