@@ -6,7 +6,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import type { Claim, PlaceStore } from "./place-store.ts";
 
 /** The suite's stores forget after this long, and take three channels of an id. */
-export const testPlaces = { keepMs: 400, channelsLimit: 3 } as const;
+export const testPlaces = { keepMs: 1_500, channelsLimit: 3 } as const;
 
 /** What every store does: the suite that all adapters run. `open`: one more gateway's view of the same store. */
 export function describePlaceStore(name: string, open: () => PlaceStore): void {
