@@ -11,6 +11,7 @@ const current = {
   isPrivate: false,
   isExplained: false,
   resume: { tag: "none" },
+  hasMeta: false,
 };
 
 describe("parseJoin", () => {
@@ -173,4 +174,14 @@ describe("a join that resumes", () => {
   it.each([["yesterday"], [7], [{ from: "1.0/16B3748" }], [true]])("is invalid with %j", (resume) => {
     expect(parseJoin({ config: { resume } }).resume).toMatchObject({ tag: "invalid" });
   });
+});
+
+it.each([
+  [true, { config: { meta: true } }],
+  [true, { config: { meta: "true" } }],
+  [true, { user_token: "x", meta: true }],
+  [false, { config: { meta: 1 } }],
+  [false, { meta: true, config: {} }],
+])("changes have meta: %s with %j", (hasMeta, payload) => {
+  expect(parseJoin(payload).hasMeta).toBe(hasMeta);
 });

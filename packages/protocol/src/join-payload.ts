@@ -32,8 +32,8 @@ export interface ChangesWait {
 
 /** What a `phx_join` asks for. */
 export type JoinRequest =
-  | { readonly tag: "legacy"; readonly token: string | undefined; readonly resume: ResumeRequest }
-  | {
+  | ({ readonly tag: "legacy"; readonly token: string | undefined } & OwnAdditions)
+  | ({
       readonly tag: "current";
       readonly token: string | undefined;
       readonly postgresChanges: readonly BindingRequest[];
@@ -42,17 +42,25 @@ export type JoinRequest =
       readonly broadcast: BroadcastOptions;
       readonly presence: PresenceRequest;
       readonly isPrivate: boolean;
-      readonly resume: ResumeRequest;
       /** It wants to be told why it gets a change or does not. */
       readonly isExplained: boolean;
-    };
+    } & OwnAdditions);
+
+/** What other servers do not know, and ignore. */
+interface OwnAdditions {
+  readonly resume: ResumeRequest;
+  /** Changes say when and by which transaction they were committed. */
+  readonly hasMeta: boolean;
+}
 
 /** Reads a join's payload (protocol.md 3.9, 4.1). Values of a wrong kind count as absent, and the join goes on. */
 export function parseJoin(payload: unknown): JoinRequest {
   const fields = isObject(payload) ? payload : {};
   const token = chooseToken(fields);
-  const resume = parseResume(fields);
-  if (!("config" in fields)) return { tag: "legacy", token, resume };
+  const isCurrent = "config" in fields;
+  const place = isCurrent && isObject(fields["config"]) ? fields["config"] : fields;
+  const additions: OwnAdditions = { resume: parseResume(fields), hasMeta: readBoolean(place["meta"]) };
+  if (!isCurrent) return { tag: "legacy", token, ...additions };
   const config = isObject(fields["config"]) ? fields["config"] : {};
   const bindings = Array.isArray(config["postgres_changes"]) ? (config["postgres_changes"] as unknown[]) : [];
   const broadcast = isObject(config["broadcast"]) ? config["broadcast"] : {};
@@ -74,8 +82,8 @@ export function parseJoin(payload: unknown): JoinRequest {
       isEnabled: readBoolean(presence["enabled"]),
     },
     isPrivate: readBoolean(config["private"]),
-    resume,
     isExplained: readBoolean(config["explain"]),
+    ...additions,
   };
 }
 

@@ -1,5 +1,5 @@
 import type { ChangeKind, LoggedChange } from "@walcast/change-log";
-import { formatPosition, type Relation } from "@walcast/model";
+import { formatLsn, formatPosition, type Relation } from "@walcast/model";
 import { RecordReader, shapeOf, type TableShape } from "@walcast/subscriptions";
 import { eventNames, type Group } from "./group.ts";
 
@@ -13,6 +13,8 @@ export interface ChangeDataOptions {
 /** What the data of one change differs in between those who get it. */
 export interface DataForm {
   readonly dialect: Dialect;
+  /** Beside the position: commit LSN, transaction, and commit time in microseconds. */
+  readonly hasMeta?: boolean | undefined;
   /** The columns it is cut down to; `undefined` for all. */
   readonly select: readonly string[] | undefined;
   /** Those of the old record, where they are others. */
@@ -54,10 +56,10 @@ export class ChangeData {
     const { kind, record, oldRecord, unchanged } = change;
     const layout = this.#layout(form);
     const isTooLarge = this.#isTooLarge(change);
-    const position = formatPosition(change.position);
+    const position = `"${formatPosition(change.position)}"${form.hasMeta === true ? this.#meta(change) : ""}`;
     const parts: Buffer[] = [
       Buffer.from(
-        `${this.#head(kind, form, layout)}"commit_timestamp":"${this.#commitTimestamp(change)}","position":"${position}"`,
+        `${this.#head(kind, form, layout)}"commit_timestamp":"${this.#commitTimestamp(change)}","position":${position}`,
       ),
     ];
     const { oldSelect } = form;
@@ -138,6 +140,12 @@ export class ChangeData {
     const head = `${JSON.stringify(described).slice(0, -1)},`;
     heads.set(kind, head);
     return head;
+  }
+
+  #meta(change: LoggedChange): string {
+    const micros = String(change.committedAtMicros % 1_000).padStart(3, "0");
+    const committedAt = `${this.#commitTimestamp(change).slice(0, -1)}${micros}Z`;
+    return `,"commit_lsn":"${formatLsn(change.position.commitLsn)}","xid":${change.xid},"committed_at":"${committedAt}"`;
   }
 
   /** UTC with exactly three decimals; changes of one transaction follow each other, so the last one is kept. */

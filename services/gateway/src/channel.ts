@@ -12,6 +12,8 @@ export interface Channel {
   /** What frames about this channel carry; `undefined` for clients that send none (realtime-js 1.3.3). */
   readonly joinRef: unknown;
   readonly dialect: "current" | "legacy";
+  /** Its changes say when and by which transaction they were committed. */
+  readonly hasMeta?: boolean | undefined;
   /** It wants the changes after this position before those that come from now on. */
   resumeFrom?: Position | undefined;
   /** It is told why it gets a change or does not. */

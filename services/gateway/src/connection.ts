@@ -249,6 +249,7 @@ export class Connection implements SubscribingConnection {
       topic,
       joinRef,
       dialect: request.tag,
+      hasMeta: request.hasMeta,
       resumeFrom: request.resume.tag === "from" ? request.resume.position : undefined,
       isExplained: request.tag === "current" && request.isExplained,
       claims,

@@ -42,15 +42,17 @@ const change = (
 };
 
 const groups = new Groups();
-const current = (serializer = serializerV1): Group =>
+const current = (serializer = serializerV1, more: { hasMeta?: boolean } = {}): Group =>
   groups.enter({
+    ...more,
     topic: "realtime:room",
     serializer,
     dialect: "current",
     bindings: identify([{ schema: "a" }, { schema: "b" }]).map(parseBinding),
   });
-const legacy = (serializer = serializerV1): Group =>
+const legacy = (serializer = serializerV1, more: { hasMeta?: boolean } = {}): Group =>
   groups.enter({
+    ...more,
     topic: "realtime:*",
     serializer,
     dialect: "legacy",
@@ -60,7 +62,7 @@ const legacy = (serializer = serializerV1): Group =>
 const viewOf = (group: Group, select?: readonly string[]): View => ({
   group,
   select,
-  dataKey: JSON.stringify([group.dialect, select]),
+  dataKey: JSON.stringify([group.dialect, group.hasMeta ?? false, select]),
 });
 
 /** The frames of one change, by the group they are published to. */
@@ -108,6 +110,21 @@ describe("a frame of postgres_changes", () => {
       "postgres_changes",
       { ids: [7], data },
     ]);
+  });
+
+  it("says when and by which transaction it was committed to those who asked, and to nobody else", () => {
+    const happened = change("insert");
+    const all = [serializerV1, serializerV2].flatMap((serializer) => [
+      ...[current(serializer), legacy(serializer)].map((group) => [group, false] as const),
+      ...[current(serializer, { hasMeta: true }), legacy(serializer, { hasMeta: true })].map(
+        (group) => [group, true] as const,
+      ),
+    ]);
+    const sent = frames(happened, new Map(all.map(([group]) => [viewOf(group), [7]])));
+    const meta =
+      '"position":"1.0/16B3748.3","commit_lsn":"0/16B3748","xid":7,"committed_at":"2024-02-29T10:34:56.123999Z"';
+    expect(sent.map(([, frame]) => frame.includes(`${meta},"record":`))).toEqual(all.map(([, hasMeta]) => hasMeta));
+    expect(sent.map(([, frame]) => frame.includes('"commit_lsn"'))).toEqual(all.map(([, hasMeta]) => hasMeta));
   });
 
   it("keeps every digit of the record", () => {

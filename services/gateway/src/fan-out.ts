@@ -53,7 +53,7 @@ export class FanOut {
     if (select === view.select && rule.oldColumns === undefined)
       return this.#emitShared(match, this.#dataOf(change, view), emit);
     const oldSelect = rule.oldColumns === undefined ? undefined : both(select, rule.oldColumns);
-    const dataKey = JSON.stringify([view.group.dialect, select, oldSelect]);
+    const dataKey = JSON.stringify([view.group.dialect, view.group.hasMeta ?? false, select, oldSelect]);
     return this.#emitShared(match, this.#dataOf(change, { ...view, select, dataKey }, oldSelect), emit);
   }
 
@@ -65,7 +65,7 @@ export class FanOut {
     }
     let data = datas.get(dataKey);
     if (data === undefined) {
-      data = this.#data.encode(change, { dialect: group.dialect, select, oldSelect });
+      data = this.#data.encode(change, { dialect: group.dialect, hasMeta: group.hasMeta, select, oldSelect });
       datas.set(dataKey, data);
     }
     return data;

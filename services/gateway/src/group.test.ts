@@ -25,8 +25,8 @@ const insert = (id: number): LoggedChange => ({
 
 const audience = (
   requests: readonly Record<string, unknown>[],
-  { topic = "realtime:room", serializer = serializerV1, dialect = "current" }: Partial<Audience> = {},
-): Audience => ({ topic, serializer, dialect, bindings: identify(requests).map(parseBinding) });
+  { topic = "realtime:room", serializer = serializerV1, dialect = "current", hasMeta }: Partial<Audience> = {},
+): Audience => ({ topic, serializer, dialect, hasMeta, bindings: identify(requests).map(parseBinding) });
 const matching = (groups: Groups, id: number): [Group, readonly number[]][] =>
   [...byView(groups.index.match(todos, insert(id)))].map(([{ group }, ids]) => [group, ids]);
 const all = { schema: "public", table: "todos" };
@@ -42,6 +42,7 @@ describe("Groups", () => {
 
   it.each<[string, Audience]>([
     ["topic", audience([all], { topic: "realtime:other" })],
+    ["meta", audience([all], { hasMeta: true })],
     ["serializer", audience([all], { serializer: serializerV2 })],
     ["dialect", audience([all], { dialect: "legacy" })],
     ["filter", audience([{ ...all, filter: "id=eq.1" }])],

@@ -11,6 +11,8 @@ export interface Audience {
   readonly serializer: Serializer;
   readonly dialect: "current" | "legacy";
   readonly bindings: readonly Binding[];
+  /** Changes say when and by which transaction they were committed. */
+  readonly hasMeta?: boolean | undefined;
   /** As whom it reads; `undefined`: rights are not asked for. */
   readonly reader?: Reader | undefined;
 }
@@ -116,7 +118,7 @@ export class Groups {
       heads: new Map(),
     };
     for (const { id, kinds, schema, table, filter, select } of distinct(audience.bindings)) {
-      const dataKey = JSON.stringify([group.dialect, select]);
+      const dataKey = JSON.stringify([group.dialect, group.hasMeta ?? false, select]);
       const view = views.get(dataKey) ?? { group, select, dataKey };
       views.set(dataKey, view);
       if (filter.length > 0) filtered.set(id, columnsOf(filter));
@@ -144,11 +146,12 @@ const distinct = (bindings: readonly Binding[]): Binding[] => [
   ...new Map(bindings.map((binding) => [binding.id, binding])).values(),
 ];
 
-const keyOf = ({ topic, serializer, dialect, reader, bindings }: Audience): string =>
+const keyOf = ({ topic, serializer, dialect, hasMeta, reader, bindings }: Audience): string =>
   JSON.stringify([
     topic,
     serializer.vsn,
     dialect,
+    hasMeta ?? false,
     reader?.key ?? null,
     bindings.map(({ id, event, schema, table, filter, select }) => [id, event, schema, table, filter, select]),
   ]);

@@ -102,7 +102,8 @@ export class Subscriber {
         const beginning = await connection.places?.begin(channel, this.#present());
         if (beginning?.tag === "from") channel.resumeFrom = beginning.position;
         const { serializer } = connection;
-        const audience = { topic, serializer, dialect: channel.dialect, bindings };
+        const { dialect, hasMeta } = channel;
+        const audience = { topic, serializer, dialect, bindings, hasMeta };
         await this.#pace.work(() => {
           if (signal.aborted) return;
           this.#begin(connection, channel, audience);

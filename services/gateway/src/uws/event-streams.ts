@@ -131,6 +131,7 @@ function readRequest(request: HttpRequest, rlsHeaders: readonly string[]): Strea
     // Without a table it is a stream of broadcasts.
     postgres_changes: query.has("table") || query.has("schema") ? [binding] : [],
     private: query.get("private") === "true",
+    meta: query.get("meta") === "true",
     ...optional("resume", from === undefined ? undefined : { from }),
   };
   const topic = `realtime:${query.get("topic") ?? "sse"}`;
