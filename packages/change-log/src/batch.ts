@@ -87,6 +87,14 @@ export interface LoggedBatch {
   readonly trace?: BatchTrace | undefined;
   /** The changes in order, without those at or before `after`. */
   changes(after?: Position): Iterable<LoggedChange>;
+  /** The transactions in order, found without looking at their changes. */
+  transactions(): Iterable<LoggedTransaction>;
+}
+
+/** A transaction, or what a batch holds of it. */
+export interface LoggedTransaction {
+  readonly commitLsn: Lsn;
+  readonly xid: number;
 }
 
 const noRelation = { oid: 0, replicaIdentity: "n", columns: [] } as const;
@@ -192,6 +200,7 @@ export function decodeBatch(bytes: Uint8Array, trace?: BatchTrace): LoggedBatch 
         if (after === undefined || comparePositions(change.position, after) > 0) yield change;
       }
     },
+    transactions: () => readTransactions(buffer, relationEnd),
   };
 }
 
@@ -278,6 +287,18 @@ function* readChanges(
       index++;
     }
     at = end + 1;
+  }
+}
+
+/** JSON never holds a raw newline, so that only a line's beginning looks like this. */
+const transactionMark = Buffer.from("\nC\t");
+
+function* readTransactions(buffer: Buffer, start: number): Generator<LoggedTransaction> {
+  for (let at = buffer.indexOf(transactionMark, start); at !== -1; at = buffer.indexOf(transactionMark, at + 1)) {
+    const [, lsnText = "", , xidText] = buffer.toString("latin1", at + 1, lineEnd(buffer, at + 1)).split("\t");
+    const commitLsn = parseLsn(lsnText);
+    if (commitLsn === undefined) throw new BatchFormatError(`not a transaction at byte ${at + 1}`);
+    yield { commitLsn, xid: Number(xidText) };
   }
 }
 

@@ -13,6 +13,7 @@ export {
   type LoggedBatch,
   type LoggedChange,
   type LoggedRelation,
+  type LoggedTransaction,
 } from "./batch.ts";
 export { continuityOf, type Continuity } from "./continuity.ts";
 export { AppendRefusedError, BatchFormatError, ChangeLogMisfitError, ChangeLogUnavailableError } from "./errors.ts";

@@ -25,12 +25,16 @@ export {
   resumeUnknown,
   serverDisconnect,
   shutdown,
+  snapshotInterrupted,
+  snapshotRefused,
+  snapshotSent,
   subscribed,
   subscribeFailed,
   subtopicOf,
   topicPrefix,
   type SystemMessage,
 } from "./system-messages.ts";
+export { parseSnapshot, type SnapshotRequest } from "./snapshot-request.ts";
 export { toBytes, toText } from "./text.ts";
 export {
   decodeUserBroadcastPush,

@@ -12,6 +12,7 @@ const current = {
   isExplained: false,
   resume: { tag: "none" },
   hasMeta: false,
+  snapshot: { tag: "none" },
 };
 
 describe("parseJoin", () => {
@@ -184,4 +185,34 @@ it.each([
   [false, { meta: true, config: {} }],
 ])("changes have meta: %s with %j", (hasMeta, payload) => {
   expect(parseJoin(payload).hasMeta).toBe(hasMeta);
+});
+
+describe("a snapshot", () => {
+  const asked = { tag: "asked", limit: undefined, order: undefined, pageRows: 500 };
+  it.each<[unknown, object]>([
+    [undefined, { tag: "none" }],
+    [null, { tag: "none" }],
+    [false, { tag: "none" }],
+    [true, asked],
+    [{}, asked],
+    [
+      { limit: 7, order: "a.desc", page_size: 20 },
+      { tag: "asked", limit: 7, order: "a.desc", pageRows: 20 },
+    ],
+    [
+      { order: ["a", "b.desc"], page_size: 1e6 },
+      { ...asked, order: "a,b.desc", pageRows: 10_000 },
+    ],
+    [{ limit: null, order: "" }, asked],
+  ])("of %j is asked for in config or, by 1.x clients, beside the token", (snapshot, wanted) => {
+    expect(parseJoin({ config: { snapshot } }).snapshot).toEqual(wanted);
+    expect(parseJoin({ user_token: "x", snapshot }).snapshot).toEqual(wanted);
+  });
+
+  it.each([["yes"], [1], [{ limit: 0 }], [{ limit: 1.5 }], [{ order: 3 }], [{ page_size: "many" }]])(
+    "of %j is none that could be served",
+    (snapshot) => {
+      expect(parseJoin({ config: { snapshot } }).snapshot).toMatchObject({ tag: "invalid" });
+    },
+  );
 });

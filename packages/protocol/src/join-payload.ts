@@ -1,6 +1,7 @@
 import { isObject } from "./json.ts";
 import { parseReplay, type ReplayRequest } from "./replay-request.ts";
 import { parseResume, type ResumeRequest } from "./resume-request.ts";
+import { parseSnapshot, type SnapshotRequest } from "./snapshot-request.ts";
 
 /** One element of `config.postgres_changes`, as the client sent it: it is echoed unchanged (protocol.md 4.3). */
 export type BindingRequest = Readonly<Record<string, unknown>>;
@@ -51,6 +52,8 @@ interface OwnAdditions {
   readonly resume: ResumeRequest;
   /** Changes say when and by which transaction they were committed. */
   readonly hasMeta: boolean;
+  /** The rows there are come first. */
+  readonly snapshot: SnapshotRequest;
 }
 
 /** Reads a join's payload (protocol.md 3.9, 4.1). Values of a wrong kind count as absent, and the join goes on. */
@@ -59,7 +62,11 @@ export function parseJoin(payload: unknown): JoinRequest {
   const token = chooseToken(fields);
   const isCurrent = "config" in fields;
   const place = isCurrent && isObject(fields["config"]) ? fields["config"] : fields;
-  const additions: OwnAdditions = { resume: parseResume(fields), hasMeta: readBoolean(place["meta"]) };
+  const additions: OwnAdditions = {
+    resume: parseResume(fields),
+    hasMeta: readBoolean(place["meta"]),
+    snapshot: parseSnapshot(place["snapshot"]),
+  };
   if (!isCurrent) return { tag: "legacy", token, ...additions };
   const config = isObject(fields["config"]) ? fields["config"] : {};
   const bindings = Array.isArray(config["postgres_changes"]) ? (config["postgres_changes"] as unknown[]) : [];

@@ -80,3 +80,22 @@ export const resumed = (topic: string, current: string): SystemMessage & { posit
   channel: subtopicOf(topic),
   position: current,
 });
+
+const snapshot = (status: "ok" | "error", message: string, topic: string): SystemMessage => ({
+  extension: "snapshot",
+  status,
+  message,
+  channel: subtopicOf(topic),
+});
+
+/** All rows have been sent; the changes after `position` that are not in them follow. */
+export const snapshotSent = (topic: string, position: string): SystemMessage & { position: string } => ({
+  ...snapshot("ok", "Snapshot sent", topic),
+  position,
+});
+/** It is not tried again: the channel gets neither rows nor changes. */
+export const snapshotRefused = (topic: string, reason: string): SystemMessage =>
+  snapshot("error", `SnapshotRefused: ${reason}`, topic);
+/** The rows come again from the first on. */
+export const snapshotInterrupted = (topic: string, reason: string): SystemMessage =>
+  snapshot("error", `SnapshotInterrupted: ${reason}; trying again`, topic);

@@ -1,3 +1,4 @@
+export { checkRoleName, explainRole, roleStatement, settingsStatement, type QuestionSettings } from "./as-role.ts";
 export { AccessCatalog, type AccessCatalogOptions, type AccessChange } from "./access-catalog.ts";
 export {
   ChannelPolicies,

@@ -1,4 +1,4 @@
-export { compileFilter } from "./compiled-filter.ts";
+export { compileFilter, passes, type CompiledTerm } from "./compiled-filter.ts";
 export { explainer, type Explained, type ExplainedTerm, type Explainer, type Verdict } from "./explain.ts";
 export { FilterTypeError } from "./filter-errors.ts";
 export {

@@ -7,12 +7,15 @@ import type { Emit } from "./fan-out.ts";
 import type { Pace } from "./pace.ts";
 import type { Readers, ReadersOptions } from "./readers.ts";
 import type { RecentBatches } from "./recent-batches.ts";
+import { transactionsOf } from "./snapshot-start.ts";
 
 /** A channel on its way to the present. */
 export interface Follower {
   readonly audience: Audience;
   /** It has had everything up to here. */
   position: Position;
+  /** Changes of such a transaction are not for it: it has had the rows that they made. */
+  readonly omits?: ((xid: number) => boolean) | undefined;
   /** Its channel has ended. */
   readonly signal: AbortSignal;
   /** Sends frames in one write, where there is more than one. */
@@ -71,11 +74,13 @@ export class CatchUp {
   /** Where the way has come. */
   #at: Position;
   #readers: Readers | undefined;
+  readonly #isAnyOmitting: boolean;
 
   constructor(options: CatchUpOptions) {
     this.#options = options;
     const [first, ...others] = options.followers;
     if (first === undefined) throw new Error("nobody follows");
+    this.#isAnyOmitting = options.followers.some(({ omits }) => omits !== undefined);
     this.#at = others.reduce((at, { position }) => earlier(at, position), first.position);
     for (const follower of options.followers) this.#groupOf.set(follower, this.#groups.enter(follower.audience));
   }
@@ -187,6 +192,7 @@ export class CatchUp {
       fail: (group, reason) => this.#membersOf(group).forEach((follower) => follower.fail(reason)),
       signal,
     });
+    const xids = this.#isAnyOmitting ? xidsOf(entries) : none;
     const recipients = { groups: this.#groups, readers: this.#readers, emit };
     let at = this.#at;
     for (const { batch, after } of entries) {
@@ -196,18 +202,20 @@ export class CatchUp {
     await this.#decided(signal);
     for (const follower of this.remaining) {
       if (signal.aborted) return;
-      await pace.work(() => this.#send(follower, frames, at)); // those who are live come first
+      await pace.work(() => this.#send(follower, { frames, xids, at })); // those who are live come first
     }
     this.#at = at;
     this.#dropEnded();
     await new Promise(setImmediate); // also where no time was used up
   }
 
-  #send(follower: Follower, frames: ReadonlyMap<Group, readonly PlacedFrame[]>, at: Position): void {
+  #send(follower: Follower, { frames, xids, at }: Taken): void {
     const group = this.#groupOf.get(follower);
     if (group === undefined || follower.signal.aborted) return;
+    const { omits } = follower;
     const missed = (frames.get(group) ?? [])
       .filter(({ position }) => comparePositions(follower.position, position) < 0)
+      .filter(({ position }) => omits?.(xids.get(position.commitLsn) ?? 0) !== true)
       .map(({ frame }) => frame);
     if (missed.length > 0) follower.send(missed);
     follower.position = later(follower.position, at);
@@ -292,10 +300,24 @@ export class CatchUp {
 
 type Entry = Pick<LogEntry & { tag: "batch" }, "batch" | "after">;
 
+/** What was read together. */
+interface Taken {
+  readonly frames: ReadonlyMap<Group, readonly PlacedFrame[]>;
+  /** The transactions, by their commit LSNs, where any follower leaves some out. */
+  readonly xids: ReadonlyMap<bigint, number>;
+  /** Where it ends. */
+  readonly at: Position;
+}
+
 interface PlacedFrame {
   readonly frame: Buffer;
   readonly position: Position;
 }
 
+const none: ReadonlyMap<bigint, number> = new Map();
+
 const earlier = (a: Position, b: Position): Position => (comparePositions(a, b) <= 0 ? a : b);
 const later = (a: Position, b: Position): Position => (comparePositions(a, b) >= 0 ? a : b);
+
+const xidsOf = (entries: readonly Entry[]): ReadonlyMap<bigint, number> =>
+  new Map(entries.flatMap(({ batch }) => transactionsOf(batch).map(({ commitLsn, xid }) => [commitLsn, xid])));

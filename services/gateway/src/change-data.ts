@@ -158,7 +158,8 @@ export class ChangeData {
   }
 }
 
-const isShort = (reader: RecordReader, index: number): boolean => {
+/** Whether the value is sent of a record that is too large. */
+export const isShort = (reader: RecordReader, index: number): boolean => {
   const bytes = reader.textBytes(index);
   return bytes !== undefined && bytes <= shortValueBytes;
 };

@@ -1,5 +1,6 @@
 import type { Claims } from "@walcast/authz";
 import type { Position } from "@walcast/model";
+import type { AskedSnapshot } from "./channel-rows.ts";
 import type { HeldJoin } from "./held-join.ts";
 import type { Member } from "./member.ts";
 import type { Membership } from "./membership.ts";
@@ -14,6 +15,8 @@ export interface Channel {
   readonly dialect: "current" | "legacy";
   /** Its changes say when and by which transaction they were committed. */
   readonly hasMeta?: boolean | undefined;
+  /** The rows it is to begin with. */
+  readonly snapshot?: AskedSnapshot | undefined;
   /** It wants the changes after this position before those that come from now on. */
   resumeFrom?: Position | undefined;
   /** It is told why it gets a change or does not. */

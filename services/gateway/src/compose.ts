@@ -4,6 +4,7 @@ import { openPage } from "@walcast/inspector";
 import { backoff, type Service } from "@walcast/lifecycle";
 import type { Database } from "@walcast/postgres";
 import { MemoryPresenceStore } from "@walcast/presence";
+import { QuestionPool } from "@walcast/row-security";
 import { describeError, type Health, type Logger, type Registry, type Tracing } from "@walcast/telemetry";
 import { Admission } from "./admission.ts";
 import { Broadcaster } from "./broadcaster.ts";
@@ -33,6 +34,7 @@ import { Readiness } from "./readiness.ts";
 import { Replays, type ReadHistory } from "./replays.ts";
 import { Resumer } from "./resumer.ts";
 import type { Shared } from "./shared.ts";
+import { Snapshots } from "./snapshots.ts";
 import { Subscriber } from "./subscriber.ts";
 import { Server } from "./uws/server.ts";
 import { watchedPlaceStore } from "./watched-place-store.ts";
@@ -83,7 +85,22 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
     perSecond: config.RESUMES_PER_SECOND,
   });
   const explanations = new Explanations({ isEnabled: config.INSPECTOR, sights: authorisation.sights });
+  const snapshotPool = new QuestionPool({
+    database: parts.database,
+    size: config.SNAPSHOT_CONNECTIONS,
+    queueLimit: config.SNAPSHOT_QUEUE_LIMIT,
+    timeoutMs: config.SNAPSHOT_TIMEOUT_MS,
+    applicationName: "walcast snapshots",
+  });
   const subscriber = new Subscriber({
+    snapshots: new Snapshots({
+      pool: snapshotPool,
+      resumer,
+      publications: config.PUBLICATIONS,
+      maxRows: config.SNAPSHOT_MAX_ROWS,
+      timeoutMs: config.SNAPSHOT_TIMEOUT_MS,
+    }),
+    maxRecordBytes: config.MAX_RECORD_BYTES,
     groups,
     catalog,
     resumer,
@@ -186,7 +203,7 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
   });
   const close = async (): Promise<void> => {
     stopped.abort();
-    await authorisation.close();
+    await Promise.all([authorisation.close(), snapshotPool.close()]);
     await presence.close();
     await bus.flush();
     await bus.close();

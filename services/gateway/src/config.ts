@@ -14,6 +14,7 @@ import {
 import { tokenSettings } from "@walcast/authz";
 import { databaseSettings } from "@walcast/postgres";
 import { rowSecuritySettings } from "@walcast/row-security";
+import { snapshotSettings } from "@walcast/snapshot";
 import { tracingSettings } from "@walcast/telemetry";
 
 /** What clients meet: the same for the gateway and for standalone. */
@@ -25,6 +26,7 @@ export const clientSettings = {
   }),
   ...tokenSettings,
   ...rowSecuritySettings,
+  ...snapshotSettings,
   PUBLICATIONS: json("Publications whose tables can be subscribed to, as a JSON array.", {
     shape: z.array(z.string().min(1)).min(1),
     default: '["supabase_realtime"]',

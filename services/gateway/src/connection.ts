@@ -20,7 +20,7 @@ import { addressing, beginMembers, type Channel } from "./channel.ts";
 import { allRights, type Rights } from "./channel-rights.ts";
 import { FrameQueue } from "./frame-queue.ts";
 import { joinRefusedBy } from "./join-limit.ts";
-import { requested, resumeRefusal } from "./join-request.ts";
+import { additionRefusal, requested } from "./join-request.ts";
 import { membersOf, type MembersParts } from "./channel-members.ts";
 import { heldJoin, type HeldJoin } from "./held-join.ts";
 import type { GatewayMetrics } from "./metrics.ts";
@@ -123,10 +123,10 @@ export class Connection implements SubscribingConnection {
     this.#send(this.serializer.push({ topic, joinRef, event, payload }));
   }
 
-  /** Tells every channel that receives changes. */
+  /** Tells every channel that receives changes, but for those whose rows are read again. */
   systemToSubscribed(message: (topic: string) => SystemMessage): void {
     for (const channel of this.#channels.values()) {
-      if (channel.membership !== undefined) this.system(channel, message(channel.topic));
+      if (channel.membership?.renewRows() === false) this.system(channel, message(channel.topic));
     }
   }
 
@@ -222,7 +222,7 @@ export class Connection implements SubscribingConnection {
     };
     const { limits, admission } = this.#options;
     const refusal =
-      resumeRefusal(request) ??
+      additionRefusal(request) ??
       this.#options.subscriber.refusal(request) ??
       joinRefusedBy(limits, { channels: this.#channels.size, isRejoin: former !== undefined });
     if (refusal !== undefined) {
@@ -250,6 +250,7 @@ export class Connection implements SubscribingConnection {
       joinRef,
       dialect: request.tag,
       hasMeta: request.hasMeta,
+      snapshot: request.snapshot.tag === "asked" ? request.snapshot : undefined,
       resumeFrom: request.resume.tag === "from" ? request.resume.position : undefined,
       isExplained: request.tag === "current" && request.isExplained,
       claims,

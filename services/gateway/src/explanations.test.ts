@@ -52,6 +52,7 @@ const batchOf = (...changes: readonly LoggedChange[]): LoggedBatch => {
     bytes: 0,
     relation: notes,
     changes: () => changes,
+    transactions: () => [],
   };
 };
 

@@ -13,6 +13,8 @@ export interface Audience {
   readonly bindings: readonly Binding[];
   /** Changes say when and by which transaction they were committed. */
   readonly hasMeta?: boolean | undefined;
+  /** They hold the rows of their bindings, and are told of all that takes rows away, whatever they filter by. */
+  readonly holdsRows?: boolean | undefined;
   /** As whom it reads; `undefined`: rights are not asked for. */
   readonly reader?: Reader | undefined;
 }
@@ -123,6 +125,9 @@ export class Groups {
       views.set(dataKey, view);
       if (filter.length > 0) filtered.set(id, columnsOf(filter));
       subscriptions.push({ group: view, id, kinds, schema, table, filter });
+      if (audience.holdsRows === true) {
+        subscriptions.push({ group: view, id, kinds: truncates, schema, table, filter: [] });
+      }
     }
     this.#byKey.set(key, group);
     for (const subscription of subscriptions) this.index.add(subscription);
@@ -140,18 +145,20 @@ export function byView(subscriptions: readonly Subscription<View>[]): Map<View, 
   }
   return views;
 }
+const truncates: ReadonlySet<ChangeKind> = new Set(["truncate"]);
 
 /** Equal requests have equal ids, which a frame lists once. */
 const distinct = (bindings: readonly Binding[]): Binding[] => [
   ...new Map(bindings.map((binding) => [binding.id, binding])).values(),
 ];
 
-const keyOf = ({ topic, serializer, dialect, hasMeta, reader, bindings }: Audience): string =>
+const keyOf = ({ topic, serializer, dialect, hasMeta, holdsRows, reader, bindings }: Audience): string =>
   JSON.stringify([
     topic,
     serializer.vsn,
     dialect,
     hasMeta ?? false,
+    holdsRows ?? false,
     reader?.key ?? null,
     bindings.map(({ id, event, schema, table, filter, select }) => [id, event, schema, table, filter, select]),
   ]);

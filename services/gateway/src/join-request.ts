@@ -16,10 +16,13 @@ export function requested(
 }
 
 /** A hole must not be hidden: what names a place that is none is not joined. */
-export const resumeRefusal = ({ resume }: JoinRequest): { limit: undefined; reason: string } | undefined =>
-  resume.tag !== "invalid"
-    ? undefined
-    : {
-        limit: undefined,
-        reason: `InvalidResumePosition: ${resume.given} is no position such as "1.0/16B3748.3"; join without it and read the rows again`,
-      };
+export function additionRefusal({ resume, snapshot }: JoinRequest): { limit: undefined; reason: string } | undefined {
+  if (resume.tag === "invalid") {
+    return {
+      limit: undefined,
+      reason: `InvalidResumePosition: ${resume.given} is no position such as "1.0/16B3748.3"; join without it and read the rows again`,
+    };
+  }
+  if (snapshot.tag === "invalid") return { limit: undefined, reason: `InvalidSnapshot: ${snapshot.problem}` };
+  return undefined;
+}

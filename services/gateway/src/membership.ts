@@ -1,12 +1,14 @@
 import type { Claims } from "@walcast/authz";
-import { formatPosition, toLsn, type Position } from "@walcast/model";
+import { formatPosition, type Position } from "@walcast/model";
 import { CloseCode, resumed, resumeGap, type SystemMessage } from "@walcast/protocol";
 import { principalOf, type Principal } from "@walcast/row-security";
 import type { Follower } from "./catch-up.ts";
 import type { Channel } from "./channel.ts";
+import type { ChannelRows } from "./channel-rows.ts";
 import { readerAlone, readerOfRole, type Audience, type Group, type Groups, type Listener } from "./group.ts";
 import type { Readers } from "./readers.ts";
 import type { Resumer } from "./resumer.ts";
+import { beforeTransaction } from "./snapshot-start.ts";
 
 /** What a membership needs of the connection its channel is on. */
 export interface MemberConnection {
@@ -33,6 +35,10 @@ export interface MembershipOptions {
   readonly audience: Omit<Audience, "reader">;
   /** Those of its connection that policies of rows may look at; equal ones share what is asked. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** The rows it begins with; `undefined` when it wants changes alone. */
+  readonly rows?: ChannelRows | undefined;
+  /** Told where changes go on when its rows have been sent. */
+  readonly onRows?: (after: Position) => void;
 }
 
 /**
@@ -47,6 +53,8 @@ export class Membership implements Listener {
   #heard: Group | undefined;
   /** While it catches up. */
   #follower: { readonly follower: Follower; readonly stop: AbortController } | undefined;
+  /** While its rows are read. */
+  #reading: AbortController | undefined;
   #isOver = false;
 
   constructor(options: MembershipOptions & { readonly claims: Claims | undefined }) {
@@ -66,8 +74,23 @@ export class Membership implements Listener {
 
   /** From now on, or from after the position. */
   start(from: Position | undefined): void {
-    if (from === undefined) this.#enter();
-    else this.#follow(from);
+    if (from !== undefined) this.#follow(from);
+    else if (this.#options.rows === undefined) this.#enter();
+    else this.#readRows(this.#options.rows);
+  }
+
+  /** Its rows are on their way: it has no place in the log yet. */
+  get isReadingRows(): boolean {
+    return this.#reading !== undefined;
+  }
+
+  /** Changes were lost. False: what it has cannot be made good. */
+  renewRows(): boolean {
+    const { rows } = this.#options;
+    if (rows === undefined || this.#isOver) return false;
+    this.#leave();
+    this.#readRows(rows);
+    return true;
   }
 
   /**
@@ -78,6 +101,11 @@ export class Membership implements Listener {
     if (this.#options.readers === undefined || this.#isOver) return undefined;
     const principal = principalOf(claims, this.#options.headers);
     if (principal.key === this.#principal?.key) return this.#follower?.follower.position;
+    if (this.#options.rows !== undefined) {
+      this.#principal = principal;
+      this.renewRows(); // another token may see others
+      return undefined;
+    }
     const undecided = this.#group && this.#options.readers.firstUndecided(this.#group, this);
     const from = this.#follower?.follower.position ?? (undecided && before(undecided));
     this.#leave();
@@ -135,6 +163,8 @@ export class Membership implements Listener {
   #leave(): void {
     this.#follower?.stop.abort();
     this.#follower = undefined;
+    this.#reading?.abort();
+    this.#reading = undefined;
     this.#unhear();
     const group = this.#group;
     this.#group = undefined;
@@ -148,17 +178,36 @@ export class Membership implements Listener {
     this.#heard = undefined;
   }
 
-  #follow(from: Position): void {
+  #readRows(rows: ChannelRows): void {
+    const stop = new AbortController();
+    this.#reading = stop;
+    const signal = AbortSignal.any([this.#options.channel.ended.signal, stop.signal]);
+    this.#goOnAfterRows(rows, signal).catch((error: unknown) => {
+      if (!signal.aborted) this.fail(error instanceof Error ? error.message : String(error));
+    });
+  }
+
+  async #goOnAfterRows(rows: ChannelRows, signal: AbortSignal): Promise<void> {
+    const read = await rows.read(this.#principal, signal);
+    if (read === undefined || signal.aborted) return;
+    this.#reading = undefined;
+    this.#options.onRows?.(read.after);
+    this.#follow(read.after, read.omits);
+  }
+
+  #follow(from: Position, omits?: Follower["omits"]): void {
     const { connection, channel, audience, resumer } = this.#options;
     const { topic } = channel;
     const stop = new AbortController();
     const follower: Follower = {
       audience: { ...audience, reader: this.#principal && readerAlone(this.#principal) },
       position: from,
+      omits,
       signal: AbortSignal.any([channel.ended.signal, stop.signal]),
       send: (frames) => connection.sendAll(frames),
       unsentBytes: () => connection.unsentBytes(),
       gap: (next) => {
+        if (this.renewRows()) return;
         const positions = { after: formatPosition(follower.position), current: formatPosition(next) };
         connection.system(channel, resumeGap(topic, positions));
       },
@@ -180,6 +229,6 @@ export class Membership implements Listener {
 export const splitGroup = (group: Group): ReadonlyMap<Listener, Group> =>
   new Map([...group.listeners].map((listener) => [listener, listener.standAlone()]));
 
-/** A place before a change and behind all others: commit records begin at multiples of eight, so none begins one byte before. */
-const before = ({ epoch, commitLsn, index }: Position): Position =>
-  index > 0 ? { epoch, commitLsn, index: index - 1 } : { epoch, commitLsn: toLsn(commitLsn - 1n), index: 0 };
+/** The place right before a change. */
+const before = (position: Position): Position =>
+  position.index === 0 ? beforeTransaction(position) : { ...position, index: position.index - 1 };

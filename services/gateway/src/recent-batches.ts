@@ -8,6 +8,9 @@ import { comparePositions, type Position } from "@walcast/model";
 export class RecentBatches {
   readonly #limitBytes: number;
   #batches: LoggedBatch[] = [];
+  /** When each of them came, by the monotonic clock. */
+  #arrivals: number[] = [];
+  #startedMs = performance.now();
   #bytes = 0;
   /** Everything after this is here. */
   #start: Position | undefined;
@@ -22,9 +25,26 @@ export class RecentBatches {
     return this.#end;
   }
 
+  /** Everything after this is here; `undefined` when nothing is known. */
+  get start(): Position | undefined {
+    return this.#start;
+  }
+
+  /** For how long everything that came is here, in milliseconds. */
+  get spanMs(): number {
+    return performance.now() - this.#startedMs;
+  }
+
+  /** In order. */
+  get batches(): Iterable<LoggedBatch> {
+    return this.#batches;
+  }
+
   /** Forgets everything: reading begins, or goes on behind a hole. */
   restart(at: Position | undefined): void {
     this.#batches = [];
+    this.#arrivals = [];
+    this.#startedMs = performance.now();
     this.#bytes = 0;
     this.#start = this.#end = at;
   }
@@ -34,6 +54,7 @@ export class RecentBatches {
     this.#start ??= batch.header.previous ?? batch.header.first;
     this.#end = batch.header.last;
     this.#batches.push(batch);
+    this.#arrivals.push(performance.now());
     this.#bytes += batch.bytes;
     let dropped = 0;
     while (this.#bytes > this.#limitBytes) {
@@ -42,7 +63,9 @@ export class RecentBatches {
       this.#bytes -= oldest.bytes;
       this.#start = oldest.header.last;
     }
-    if (dropped > 0) this.#batches.splice(0, dropped);
+    if (dropped === 0) return;
+    this.#batches.splice(0, dropped);
+    this.#startedMs = this.#arrivals.splice(0, dropped).at(-1) ?? this.#startedMs;
   }
 
   /** Whether every change after the position is here. */

@@ -1,5 +1,6 @@
 import type { ChangeLog, LoggedBatch } from "@walcast/change-log";
-import { backoff } from "@walcast/lifecycle";
+import { backoff, sleep } from "@walcast/lifecycle";
+import type { Lsn } from "@walcast/model";
 import { describeError, type Logger } from "@walcast/telemetry";
 import { CatchUp, type Follower, type ReadersFor } from "./catch-up.ts";
 import type { Delivery } from "./delivery.ts";
@@ -71,6 +72,15 @@ export class Resumer {
     this.recent.add(batch);
     this.#arrival.resolve();
     this.#arrival = Promise.withResolvers();
+  }
+
+  /** Resolves when everything that was committed before the place in the WAL has arrived, or the signal fires. */
+  async passed(lsn: Lsn, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && (this.recent.end === undefined || this.recent.end.commitLsn < lsn)) {
+      const arrived = new AbortController();
+      await Promise.race([this.#arrival.promise, sleep(1_000, AbortSignal.any([signal, arrived.signal]))]);
+      arrived.abort();
+    }
   }
 
   /** Takes the channel on its way. `follower.live` is called in the very turn in which it has had everything so far. */

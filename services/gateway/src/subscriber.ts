@@ -22,13 +22,16 @@ import type { Channel } from "./channel.ts";
 import type { Explanations } from "./explanations.ts";
 import type { ConnectionPlaces } from "./connection-places.ts";
 import type { Audience, Groups } from "./group.ts";
+import { checkAsked, ChannelRows, type BindingTable } from "./channel-rows.ts";
 import { Membership, type MemberConnection } from "./membership.ts";
 import { Pace } from "./pace.ts";
 import type { PublicationCatalog, PublishedTable } from "./postgres/publication-catalog.ts";
 import type { Readers } from "./readers.ts";
 import type { Resumer } from "./resumer.ts";
 import type { JoinRequest, Serializer } from "@walcast/protocol";
-import type { AccessCatalog } from "@walcast/row-security";
+import type { AccessCatalog, Principal } from "@walcast/row-security";
+import { tableOf } from "./binding-table.ts";
+import type { Snapshots } from "./snapshots.ts";
 import type { Claims } from "@walcast/authz";
 
 export interface SubscriberOptions {
@@ -44,6 +47,8 @@ export interface SubscriberOptions {
   /** Headers that policies of rows may look at. */
   readonly rowHeaders?: readonly string[];
   readonly random?: () => number;
+  readonly snapshots: Snapshots;
+  readonly maxRecordBytes: number;
 }
 
 /** What the subscriber needs of the connection the channel is on. */
@@ -99,7 +104,9 @@ export class Subscriber {
         const asked = requests.map(channel.dialect === "legacy" ? parseLegacyBinding : parseBinding);
         const bindings = await this.#resolve(asked, channel);
         await this.#options.reading();
-        const beginning = await connection.places?.begin(channel, this.#present());
+        // One that holds rows reads them again: what it had of them is not known.
+        const places = channel.snapshot === undefined ? connection.places : undefined;
+        const beginning = await places?.begin(channel, this.#present());
         if (beginning?.tag === "from") channel.resumeFrom = beginning.position;
         const { serializer } = connection;
         const { dialect, hasMeta } = channel;
@@ -130,10 +137,24 @@ export class Subscriber {
     const { claims, resumeFrom } = channel;
     const headers = pick(connection.headers ?? {}, rowHeaders);
     channel.held?.live(); // before anything that the channel receives
-    const membership = new Membership({ groups, resumer, readers, connection, channel, audience, claims, headers });
+    const rows = this.#rowsOf(connection, channel, audience.bindings);
+    const onRows = (after: Position): void => this.#tellPlace(connection, channel, after);
+    const membership = new Membership({
+      groups,
+      resumer,
+      readers,
+      connection,
+      channel,
+      audience: { ...audience, holdsRows: rows !== undefined },
+      rows,
+      onRows,
+      claims,
+      headers,
+    });
     channel.membership = membership;
     const tell = (payload: object): void => connection.tell(channel, "explain", payload);
     this.#options.explanations?.begin(channel, audience.bindings, { headers, tell });
+    if (rows !== undefined && resumeFrom === undefined) return membership.start(undefined);
     // A channel that goes on from an earlier place is told before what it missed.
     if (resumeFrom === undefined) membership.start(undefined);
     this.#tellPlace(connection, channel, resumeFrom);
@@ -144,7 +165,21 @@ export class Subscriber {
   reauthorise(connection: SubscribingConnection, channel: Channel, claims: Claims): void {
     channel.claims = claims;
     if (channel.membership === undefined) return; // it will begin with this token
-    this.#tellPlace(connection, channel, channel.membership.reauthorise(claims));
+    const from = channel.membership.reauthorise(claims);
+    if (!channel.membership.isReadingRows) this.#tellPlace(connection, channel, from);
+  }
+
+  #rowsOf(connection: SubscribingConnection, channel: Channel, bindings: readonly Binding[]): ChannelRows | undefined {
+    const { snapshots, catalog, access, maxRecordBytes } = this.#options;
+    const { snapshot: asked } = channel;
+    if (asked === undefined) return undefined;
+    const tables = async (principal: Principal | undefined): Promise<BindingTable[]> => {
+      const order = checkAsked(asked, snapshots.maxRows);
+      return await Promise.all(
+        bindings.map((binding) => tableOf({ binding, order, limit: asked.limit }, { catalog, access, principal })),
+      );
+    };
+    return new ChannelRows({ snapshots, connection, channel, asked, tables, maxRecordBytes });
   }
 
   /**

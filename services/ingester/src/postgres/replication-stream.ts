@@ -1,6 +1,6 @@
 import { formatLsn, toLsn, type Lsn } from "@walcast/model";
 import { ProtocolError } from "@walcast/pgoutput";
-import { endClient, streamOf, type Database } from "@walcast/postgres";
+import { endClient, sessionOptions, streamOf, type Database } from "@walcast/postgres";
 import { escapeIdentifier, escapeLiteral, type Client } from "pg";
 import { LogicalReplicationService } from "pg-logical-replication";
 import { PublicationTooYoungError, ReplicationLostError } from "../errors.ts";
@@ -30,10 +30,6 @@ export interface ReplicationStreamOptions {
   /** A server that is silent this long, though asked to answer, is gone. */
   readonly silenceLimitMs?: number;
 }
-
-/** Values as text that is the same whatever the role's or database's settings are; types rely on it (pgoutput, value-writers). */
-export const sessionOptions =
-  "-c DateStyle=ISO,YMD -c IntervalStyle=postgres -c TimeZone=UTC -c bytea_output=hex -c extra_float_digits=1";
 
 /** Unread bytes at which the socket is paused, and TCP makes the walsender wait. */
 const queueLimitBytes = 4 * 1024 * 1024;

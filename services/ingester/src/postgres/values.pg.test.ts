@@ -1,11 +1,10 @@
 import type { Relation } from "@walcast/model";
 import { decodeMessage, JsonBuffer, relationOidOf, RowTranscoder } from "@walcast/pgoutput";
+import { Catalog, sessionOptions } from "@walcast/postgres";
 import { createDatabase, type TestDatabase } from "@walcast/testkit";
 import fc from "fast-check";
 import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
-import { Catalog } from "./catalog.ts";
-import { sessionOptions } from "./replication-stream.ts";
 
 let database: TestDatabase;
 let client: Client;

@@ -1,6 +1,6 @@
 import type { Column, Relation } from "@walcast/model";
 import { baseTypeOf, type RelationMessage, type TypeInfo } from "@walcast/pgoutput";
-import type { Client } from "pg";
+import type { ClientBase } from "pg";
 
 /** A true array is variable-length and of category A; int2vector (22) and oidvector (30) print as plain text. */
 const typeQuery = `
@@ -25,11 +25,13 @@ interface TypeRow {
 
 /** The types of the source database by OID, asked for once and again when a relation uses one that is not known yet. */
 export class Catalog {
-  readonly #client: Client;
-  readonly types = new Map<number, TypeInfo>();
+  readonly #client: ClientBase;
+  readonly types: Map<number, TypeInfo>;
 
-  constructor(client: Client) {
+  /** `types`: what is known already, and where more is kept. */
+  constructor(client: ClientBase, types = new Map<number, TypeInfo>()) {
     this.#client = client;
+    this.types = types;
   }
 
   async loadBuiltIn(): Promise<void> {
@@ -40,7 +42,7 @@ export class Catalog {
   }
 
   /** Makes the relation's types known, with those they are made of. User types are asked for again: they may have changed. */
-  async learn(message: RelationMessage): Promise<void> {
+  async learn(message: Pick<RelationMessage, "columns">): Promise<void> {
     const asked = new Set<number>();
     let wanted = message.columns.map((column) => column.typeOid).filter((oid) => !this.#isBuiltIn(oid));
     while (wanted.length > 0) {
