@@ -93,6 +93,9 @@ export class ResumeState {
     if (typeof position !== "string") return;
     if (extension === "postgres_changes") {
       if (this.position(topic) === undefined) this.#store(topic, { last: position, before: position, seen: new Set() });
+    } else if (extension === "snapshot" && status === "ok") {
+      // The rows are those of this place, whatever came before.
+      this.#store(topic, { last: position, before: position, seen: new Set() });
     } else if (extension === "resume" && status === "error") {
       this.#store(topic, { last: position, before: position, seen: new Set() });
       this.#options.onGap?.({ topic, position, message: String(message) });

@@ -5,7 +5,8 @@ type Frame = readonly [unknown, unknown, string, string, Record<string, unknown>
 type Row = Readonly<Record<string, unknown>>;
 
 interface Page {
-  readonly ids: readonly number[];
+  readonly bindings: readonly number[];
+  readonly page: number;
   readonly rows: readonly Row[];
   readonly position: string;
   readonly done: boolean;

@@ -188,7 +188,7 @@ it.each([
 });
 
 describe("a snapshot", () => {
-  const asked = { tag: "asked", limit: undefined, order: undefined, pageRows: 500 };
+  const asked = { tag: "asked", limit: undefined, order: undefined, pageRows: 500, isCollection: false };
   it.each<[unknown, object]>([
     [undefined, { tag: "none" }],
     [null, { tag: "none" }],
@@ -197,16 +197,18 @@ describe("a snapshot", () => {
     [{}, asked],
     [
       { limit: 7, order: "a.desc", page_size: 20 },
-      { tag: "asked", limit: 7, order: "a.desc", pageRows: 20 },
+      { ...asked, limit: 7, order: "a.desc", pageRows: 20 },
     ],
     [
       { order: ["a", "b.desc"], page_size: 1e6 },
       { ...asked, order: "a,b.desc", pageRows: 10_000 },
     ],
+    [{ collection: true }, { ...asked, isCollection: true }],
     [{ limit: null, order: "" }, asked],
   ])("of %j is asked for in config or, by 1.x clients, beside the token", (snapshot, wanted) => {
     expect(parseJoin({ config: { snapshot } }).snapshot).toEqual(wanted);
     expect(parseJoin({ user_token: "x", snapshot }).snapshot).toEqual(wanted);
+    expect(parseJoin({ config: { postgres_changes: [{ event: "*" }, { snapshot }] } }).snapshot).toEqual(wanted);
   });
 
   it.each([["yes"], [1], [{ limit: 0 }], [{ limit: 1.5 }], [{ order: 3 }], [{ page_size: "many" }]])(

@@ -65,7 +65,7 @@ export function parseJoin(payload: unknown): JoinRequest {
   const additions: OwnAdditions = {
     resume: parseResume(fields),
     hasMeta: readBoolean(place["meta"]),
-    snapshot: parseSnapshot(place["snapshot"]),
+    snapshot: parseSnapshot(place["snapshot"] ?? snapshotOfBindings(place["postgres_changes"])),
   };
   if (!isCurrent) return { tag: "legacy", token, ...additions };
   const config = isObject(fields["config"]) ? fields["config"] : {};
@@ -93,6 +93,12 @@ export function parseJoin(payload: unknown): JoinRequest {
     ...additions,
   };
 }
+
+/** Client libraries write a join's `config` themselves, but send what a binding says as it is. */
+const snapshotOfBindings = (bindings: unknown): unknown =>
+  Array.isArray(bindings)
+    ? (bindings as unknown[]).flatMap((binding) => (isObject(binding) ? (binding["snapshot"] ?? []) : [])).at(0)
+    : undefined;
 
 /** `undefined` means the connection's token (protocol.md 4.2, "Token choice at join"). */
 function chooseToken(fields: Readonly<Record<string, unknown>>): string | undefined {

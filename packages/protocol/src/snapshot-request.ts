@@ -9,6 +9,8 @@ export type SnapshotRequest =
       readonly limit: number | undefined;
       /** `column.desc.nullslast,…` */
       readonly order: string | undefined;
+      /** They are kept: the channel is told of rows that leave, in frames that client libraries pass on as they are. */
+      readonly isCollection: boolean;
       /** Rows of one frame at most. */
       readonly pageRows: number;
     }
@@ -20,7 +22,7 @@ const page = { defaultRows: 500, mostRows: 10_000 };
 /** Reads `true`, or `{"limit": 100, "order": "created_at.desc", "page_size": 500}`; null and false are nothing. */
 export function parseSnapshot(given: unknown): SnapshotRequest {
   if (given === undefined || given === null || given === false) return { tag: "none" };
-  if (given === true) return { tag: "asked", limit: undefined, order: undefined, pageRows: page.defaultRows };
+  if (given === true) return parseSnapshot({});
   if (!isObject(given)) return invalid(given, "it is true, or an object of limit, order and page_size");
   const { limit, order, page_size: pageSize } = given;
   if (limit !== undefined && limit !== null && !isCount(limit)) return invalid(limit, "limit is an integer above 0");
@@ -33,6 +35,7 @@ export function parseSnapshot(given: unknown): SnapshotRequest {
     tag: "asked",
     limit: isCount(limit) ? limit : undefined,
     order: orderText === "" ? undefined : orderText,
+    isCollection: given["collection"] === true,
     pageRows: Math.min(isCount(pageSize) ? pageSize : page.defaultRows, page.mostRows),
   };
 }

@@ -14,6 +14,8 @@ export interface Binding {
   readonly filter: Filter;
   /** The columns it lists; `undefined` for all of them. */
   readonly select: readonly string[] | undefined;
+  /** The table's primary key, for those who keep its rows. */
+  readonly key?: readonly string[] | undefined;
 }
 
 /** A binding with its id, whose parameters may turn out to be wrong only when subscribing (protocol.md 4.7). */

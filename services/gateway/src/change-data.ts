@@ -2,12 +2,15 @@ import type { ChangeKind, LoggedChange } from "@walcast/change-log";
 import { formatLsn, formatPosition, type Relation } from "@walcast/model";
 import { RecordReader, shapeOf, type TableShape } from "@walcast/subscriptions";
 import { eventNames, type Group } from "./group.ts";
+import type { RowTags } from "./row-tags.ts";
 
 type Dialect = Group["dialect"];
 
 export interface ChangeDataOptions {
   /** Of a change with larger records only the short values are sent, with an error; 0: records of any size are sent. */
   readonly maxRecordBytes: number;
+  /** Of rows that somebody keeps. */
+  readonly tags?: RowTags | undefined;
 }
 
 /** What the data of one change differs in between those who get it. */
@@ -15,6 +18,8 @@ export interface DataForm {
   readonly dialect: Dialect;
   /** Beside the position: commit LSN, transaction, and commit time in microseconds. */
   readonly hasMeta?: boolean | undefined;
+  /** The primary key, for those who keep rows: they get the row's tag. */
+  readonly key?: readonly string[] | undefined;
   /** The columns it is cut down to; `undefined` for all. */
   readonly select: readonly string[] | undefined;
   /** Those of the old record, where they are others. */
@@ -39,7 +44,7 @@ const layoutsLimit = 1_000;
  * Legacy channels get the same with `flags` and `type_modifier` in `columns`.
  */
 export class ChangeData {
-  readonly #relation: Relation;
+  readonly relation: Relation;
   readonly #shape: TableShape;
   readonly #options: ChangeDataOptions;
   readonly #layouts = new Map<string, Layout>();
@@ -47,7 +52,7 @@ export class ChangeData {
   #timestamp = "";
 
   constructor(relation: Relation, options: ChangeDataOptions) {
-    this.#relation = relation;
+    this.relation = relation;
     this.#shape = shapeOf(relation.columns);
     this.#options = options;
   }
@@ -56,7 +61,7 @@ export class ChangeData {
     const { kind, record, oldRecord, unchanged } = change;
     const layout = this.#layout(form);
     const isTooLarge = this.#isTooLarge(change);
-    const position = `"${formatPosition(change.position)}"${form.hasMeta === true ? this.#meta(change) : ""}`;
+    const position = `"${formatPosition(change.position)}"${form.hasMeta === true ? this.#meta(change) : ""}${this.#row(change, form)}`;
     const parts: Buffer[] = [
       Buffer.from(
         `${this.#head(kind, form, layout)}"commit_timestamp":"${this.#commitTimestamp(change)}","position":${position}`,
@@ -75,7 +80,7 @@ export class ChangeData {
 
   /** A change that may be known of, and nothing more: no columns, no values, no time (protocol.md 4.6). */
   encodeRefused({ kind, position }: LoggedChange, error: string): Buffer {
-    const { schema, table } = this.#relation;
+    const { schema, table } = this.relation;
     const empty = {
       ...(kind === "insert" || kind === "update" ? { record: {} } : {}),
       ...(kind === "update" || kind === "delete" ? { old_record: {} } : {}),
@@ -123,7 +128,7 @@ export class ChangeData {
   #head(kind: ChangeKind, { dialect }: DataForm, { chosen, heads }: Layout): string {
     const known = heads.get(kind);
     if (known !== undefined) return known;
-    const { schema, table, columns } = this.#relation;
+    const { schema, table, columns } = this.relation;
     const about = { type: eventNames[kind], schema, table };
     const sent = chosen === undefined ? columns : columns.filter((_, index) => chosen.includes(index));
     const described =
@@ -140,6 +145,16 @@ export class ChangeData {
     const head = `${JSON.stringify(described).slice(0, -1)},`;
     heads.set(kind, head);
     return head;
+  }
+
+  /** The name of the row as it was before the change, or as it is now. */
+  tag(record: Buffer | undefined, key: readonly string[]): string | undefined {
+    return record && this.#options.tags?.tag(this.relation, key, record);
+  }
+
+  #row({ record, oldRecord }: LoggedChange, { key }: DataForm): string {
+    const tag = key === undefined ? undefined : this.tag(record ?? oldRecord, key);
+    return tag === undefined ? "" : `,"row":"${tag}"`;
   }
 
   #meta(change: LoggedChange): string {

@@ -14,6 +14,7 @@ import { RecordReader, shapeOf } from "@walcast/subscriptions";
 import type { Channel } from "./channel.ts";
 import type { MemberConnection } from "./membership.ts";
 import { isShort } from "./change-data.ts";
+import type { RowTags } from "./row-tags.ts";
 import type { AfterSnapshot, SnapshotPage, Snapshots } from "./snapshots.ts";
 
 export type AskedSnapshot = SnapshotRequest & { readonly tag: "asked" };
@@ -34,6 +35,7 @@ export interface ChannelRowsOptions {
   readonly tables: (principal: Principal | undefined) => Promise<readonly BindingTable[]>;
   /** Of a row that is larger only short values are sent; 0: rows of any size are sent. */
   readonly maxRecordBytes: number;
+  readonly tags: RowTags;
 }
 
 /** A client with so much unread gets the next page when it has read some of it. */
@@ -45,6 +47,8 @@ export class ChannelRows {
   /** Rows were sent that do not hold any more: the next page says so. */
   #isRestart = false;
   #hasSent = false;
+  /** Of this try. */
+  #pages = 0;
 
   constructor(options: ChannelRowsOptions) {
     this.#options = options;
@@ -55,6 +59,7 @@ export class ChannelRows {
     const { snapshots, connection, channel, asked } = this.#options;
     for (let failures = 0; !signal.aborted;) {
       this.#isRestart = this.#hasSent;
+      this.#pages = 0;
       try {
         const bindings = await this.#options.tables(principal);
         const tables = bindings.map(({ table }) => table);
@@ -92,9 +97,11 @@ export class ChannelRows {
   }
 
   #payload({ id, table, primaryKey }: BindingTable, { rows, position, isLast }: SnapshotPage): Buffer {
-    const { channel, maxRecordBytes } = this.#options;
+    const { channel, asked, maxRecordBytes, tags } = this.#options;
     const about = {
-      ids: [id],
+      // Not `ids`: client libraries take what has them for a change.
+      bindings: [id],
+      page: this.#pages++,
       schema: table.schema,
       table: table.table,
       key: primaryKey,
@@ -114,7 +121,13 @@ export class ChannelRows {
       if (i > 0) parts.push(comma);
       parts.push(row);
     }
-    parts.push(Buffer.from(tooLarge.length === 0 ? "]}" : `],"too_large":${JSON.stringify(tooLarge)}}`));
+    const relation = { schema: table.schema, table: table.table, columns: table.sent };
+    const more = {
+      ...(tooLarge.length === 0 ? {} : { too_large: tooLarge }),
+      ...(asked.isCollection ? { tags: rows.map((row) => tags.tag(relation, primaryKey, row) ?? null) } : {}),
+    };
+    const rest = JSON.stringify(more).slice(1);
+    parts.push(Buffer.from(rest === "}" ? "]}" : `],${rest}`));
     return Buffer.concat(parts);
   }
 }

@@ -34,6 +34,7 @@ import { Readiness } from "./readiness.ts";
 import { Replays, type ReadHistory } from "./replays.ts";
 import { Resumer } from "./resumer.ts";
 import type { Shared } from "./shared.ts";
+import { RowTags } from "./row-tags.ts";
 import { Snapshots } from "./snapshots.ts";
 import { Subscriber } from "./subscriber.ts";
 import { Server } from "./uws/server.ts";
@@ -75,7 +76,8 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
   });
   const groups = new Groups();
   const catalog = createPublicationCatalog(parts.database, { publications: config.PUBLICATIONS });
-  const delivery = new Delivery({ metrics, maxRecordBytes: config.MAX_RECORD_BYTES });
+  const tags = new RowTags();
+  const delivery = new Delivery({ metrics, maxRecordBytes: config.MAX_RECORD_BYTES, tags });
   const resumer = new Resumer({
     delivery,
     readersFor: authorisation.readersFor,
@@ -101,6 +103,7 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
       timeoutMs: config.SNAPSHOT_TIMEOUT_MS,
     }),
     maxRecordBytes: config.MAX_RECORD_BYTES,
+    tags,
     groups,
     catalog,
     resumer,

@@ -4,6 +4,7 @@ import type { ChangeDataOptions } from "./change-data.ts";
 import { bringsBroadcasts, broadcastOf } from "./database-broadcasts.ts";
 import { FanOut, type Emit } from "./fan-out.ts";
 import { byView, type Group, type Groups, type View } from "./group.ts";
+import { addLeaving } from "./leaving.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { Readers } from "./readers.ts";
 import type { GuardedChange } from "./ruling.ts";
@@ -65,8 +66,10 @@ export class Delivery {
       }
       if (!index.concerns(relation)) continue;
       const found = index.match(relation, change);
-      if (found.length === 0) continue;
+      if (found.length === 0 && !groups.leaving.all.concerns(relation)) continue;
       const matches = byView(found);
+      addLeaving(groups, { relation, change }, matches);
+      if (matches.size === 0) continue;
       for (const guarded of takeGuarded(matches)) readers?.take({ ...guarded, change, relation, fanOut, emit });
       fanOut.change(change, matches, emit);
       this.#options.metrics.frames.inc(matches.size);

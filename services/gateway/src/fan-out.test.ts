@@ -4,7 +4,7 @@ import { serializerV1, serializerV2 } from "@walcast/protocol";
 import { describe, expect, it } from "vitest";
 import { identify, legacyRequest, parseBinding, parseLegacyBinding } from "./binding.ts";
 import { FanOut, type Emit } from "./fan-out.ts";
-import { Groups, type Group, type View } from "./group.ts";
+import { formOf, Groups, type Group, type View } from "./group.ts";
 
 const todos: Relation = {
   oid: 1,
@@ -62,7 +62,7 @@ const legacy = (serializer = serializerV1, more: { hasMeta?: boolean } = {}): Gr
 const viewOf = (group: Group, select?: readonly string[]): View => ({
   group,
   select,
-  dataKey: JSON.stringify([group.dialect, group.hasMeta ?? false, select]),
+  dataKey: JSON.stringify(formOf(group, select)),
 });
 
 /** The frames of one change, by the group they are published to. */

@@ -1,7 +1,7 @@
 import type { LoggedChange } from "@walcast/change-log";
-import type { Position, Relation } from "@walcast/model";
+import { formatPosition, type Position, type Relation } from "@walcast/model";
 import { ChangeData, type ChangeDataOptions } from "./change-data.ts";
-import { eventNames, type Group, type View } from "./group.ts";
+import { eventNames, formOf, type Group, type View } from "./group.ts";
 
 /** Takes the frame of a change, once for all members of the group. */
 export type Emit = (group: Group, frame: Buffer, position: Position) => void;
@@ -42,7 +42,20 @@ export class FanOut {
 
   /** `matches`: the views that want the change, with the ids of their bindings that do. */
   change(change: LoggedChange, matches: ReadonlyMap<View, readonly number[]>, emit: Emit): void {
-    for (const [view, ids] of matches) this.#emit({ change, view, ids }, this.#dataOf(change, view), emit);
+    for (const [view, ids] of matches) {
+      if (view.isLeaving === true) this.left({ change, view, ids }, emit);
+      else this.#emit({ change, view, ids }, this.#dataOf({ change, view, ids }), emit);
+    }
+  }
+
+  /** Tells those who keep rows that the row is none of theirs any more. */
+  left({ change, view: { group }, ids }: Match, emit: Emit): void {
+    const row = this.#data.tag(change.oldRecord ?? change.record, keyOf(group, ids));
+    if (row === undefined) return;
+    const { schema, table } = this.#data.relation;
+    const { head, tail } = group.serializer.fanOut(group.topic, "row_left");
+    const payload = { bindings: ids, schema, table, row, position: formatPosition(change.position) };
+    emit(group, Buffer.from(`${head}${JSON.stringify(payload)}${tail}`), change.position);
   }
 
   /** The change as far as a rule lets it through: cut down to columns, or refused with an error. */
@@ -51,13 +64,13 @@ export class FanOut {
     if (rule.tag === "refused") return this.#emit(match, this.#data.encodeRefused(change, rule.error), emit);
     const select = both(view.select, rule.columns);
     if (select === view.select && rule.oldColumns === undefined)
-      return this.#emitShared(match, this.#dataOf(change, view), emit);
+      return this.#emitShared(match, this.#dataOf(match), emit);
     const oldSelect = rule.oldColumns === undefined ? undefined : both(select, rule.oldColumns);
-    const dataKey = JSON.stringify([view.group.dialect, view.group.hasMeta ?? false, select, oldSelect]);
-    return this.#emitShared(match, this.#dataOf(change, { ...view, select, dataKey }, oldSelect), emit);
+    const dataKey = JSON.stringify(formOf(view.group, select, oldSelect));
+    return this.#emitShared(match, this.#dataOf({ ...match, view: { ...view, select, dataKey } }, oldSelect), emit);
   }
 
-  #dataOf(change: LoggedChange, { group, select, dataKey }: View, oldSelect?: readonly string[]): Buffer {
+  #dataOf({ change, view: { group, select, dataKey }, ids }: Match, oldSelect?: readonly string[]): Buffer {
     let datas = this.#datas.get(change);
     if (datas === undefined) {
       datas = new Map();
@@ -65,7 +78,9 @@ export class FanOut {
     }
     let data = datas.get(dataKey);
     if (data === undefined) {
-      data = this.#data.encode(change, { dialect: group.dialect, hasMeta: group.hasMeta, select, oldSelect });
+      const { dialect, hasMeta } = group;
+      const key = group.holdsRows === "collection" ? keyOf(group, ids) : undefined;
+      data = this.#data.encode(change, { dialect, hasMeta, key, select, oldSelect });
       datas.set(dataKey, data);
     }
     return data;
@@ -96,7 +111,7 @@ interface SharedFrame {
 }
 
 function frameOf({ change, view: { group }, ids }: Match, data: Buffer): Buffer {
-  const head = group.dialect === "current" ? currentHead(group, ids) : legacyHead(group, eventNames[change.kind]);
+  const head = isWrapped(group) ? currentHead(group, ids) : legacyHead(group, eventNames[change.kind]);
   return Buffer.concat([head, data, tailOf(group)]);
 }
 
@@ -110,12 +125,19 @@ function both(
   return select.filter((name) => isIn.has(name));
 }
 
+const isWrapped = ({ dialect, holdsRows }: Group): boolean => dialect === "current" || holdsRows === "collection";
+
+/** Bindings that match one change are of one table. */
+const keyOf = ({ keys }: Group, ids: readonly number[]): readonly string[] => keys.get(ids[0] ?? 0) ?? [];
+
 /** Around the data of a `postgres_changes` frame: its ids. */
 function currentHead(group: Group, ids: readonly number[]): Buffer {
   const key = ids.join(",");
   return remember(group, key, () => {
-    const { head } = group.serializer.fanOut(group.topic, "postgres_changes");
-    return `${head}{"ids":[${key}],"data":`;
+    // Client libraries rebuild what names `ids`, and drop what they do not know of it.
+    const [event, name] = group.holdsRows === "collection" ? ["row_change", "bindings"] : ["postgres_changes", "ids"];
+    const { head } = group.serializer.fanOut(group.topic, event);
+    return `${head}{"${name}":[${key}],"data":`;
   });
 }
 
@@ -138,5 +160,5 @@ function remember(group: Group, key: string, make: () => string): Buffer {
 const tailOf = (group: Group): Buffer =>
   remember(group, "tail", () => {
     const { tail } = group.serializer.fanOut(group.topic, "");
-    return group.dialect === "current" ? `}${tail}` : tail;
+    return isWrapped(group) ? `}${tail}` : tail;
   });

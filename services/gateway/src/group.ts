@@ -13,8 +13,11 @@ export interface Audience {
   readonly bindings: readonly Binding[];
   /** Changes say when and by which transaction they were committed. */
   readonly hasMeta?: boolean | undefined;
-  /** They hold the rows of their bindings, and are told of all that takes rows away, whatever they filter by. */
-  readonly holdsRows?: boolean | undefined;
+  /**
+   * They hold the rows of their bindings: `plain` is told of truncates, `collection` of all that takes a row away, whatever
+   * they filter by.
+   */
+  readonly holdsRows?: "plain" | "collection" | undefined;
   /** As whom it reads; `undefined`: rights are not asked for. */
   readonly reader?: Reader | undefined;
 }
@@ -65,6 +68,8 @@ export interface Group extends Audience {
   readonly subscriptions: readonly Subscription<View>[];
   /** Equal where frames around equal data and ids are the same bytes: groups that differ only in who reads. */
   readonly frameKey: string;
+  /** Primary keys of the tables, by the ids of the bindings, where rows are kept. */
+  readonly keys: ReadonlyMap<number, readonly string[]>;
   /** The bytes before a change's data, by what they depend on: the event or the matching ids. Filled by fan-out. */
   readonly heads: Map<string, Buffer>;
 }
@@ -76,11 +81,15 @@ export interface View {
   readonly select: readonly string[] | undefined;
   /** Equal where a change's data is the same bytes. */
   readonly dataKey: string;
+  /** It is told that a row left, and nothing else of the change. */
+  readonly isLeaving?: boolean;
 }
 
 /** The groups that exist on this gateway, and the index that finds them. */
 export class Groups {
   readonly index = new SubscriptionIndex<View>();
+  /** Of those who keep rows and filter: matched by what a row was, and all of them. */
+  readonly leaving = { byFilter: new SubscriptionIndex<View>(), all: new SubscriptionIndex<View>() };
   readonly #byKey = new Map<string, Group>();
   #created = 0;
 
@@ -101,7 +110,12 @@ export class Groups {
     if (listener !== undefined) group.listeners.delete(listener);
     if (--group.members > 0) return;
     this.#byKey.delete(keyOf(group));
-    for (const subscription of group.subscriptions) this.index.remove(subscription);
+    for (const subscription of group.subscriptions) this.#indexOf(subscription).remove(subscription);
+  }
+
+  #indexOf({ group, filter }: Subscription<View>): SubscriptionIndex<View> {
+    if (group.isLeaving !== true) return this.index;
+    return filter.length > 0 ? this.leaving.byFilter : this.leaving.all;
   }
 
   #create(key: string, audience: Audience): Group {
@@ -116,21 +130,31 @@ export class Groups {
       views,
       filtered,
       subscriptions,
-      frameKey: JSON.stringify([audience.topic, audience.serializer.vsn, audience.dialect]),
+      frameKey: JSON.stringify([
+        audience.topic,
+        audience.serializer.vsn,
+        audience.dialect,
+        audience.holdsRows === "collection",
+      ]),
+      keys: new Map(audience.bindings.map(({ id, key }) => [id, key ?? []])),
       heads: new Map(),
     };
+    const leavingView: View = { group, select: undefined, dataKey: "leaving", isLeaving: true };
     for (const { id, kinds, schema, table, filter, select } of distinct(audience.bindings)) {
-      const dataKey = JSON.stringify([group.dialect, group.hasMeta ?? false, select]);
+      const dataKey = JSON.stringify(formOf(group, select));
       const view = views.get(dataKey) ?? { group, select, dataKey };
       views.set(dataKey, view);
       if (filter.length > 0) filtered.set(id, columnsOf(filter));
       subscriptions.push({ group: view, id, kinds, schema, table, filter });
-      if (audience.holdsRows === true) {
-        subscriptions.push({ group: view, id, kinds: truncates, schema, table, filter: [] });
-      }
+      if (audience.holdsRows === undefined) continue;
+      subscriptions.push({ group: view, id, kinds: truncates, schema, table, filter: [] });
+      if (audience.holdsRows === "plain" || filter.length === 0) continue;
+      views.set(leavingView.dataKey, leavingView);
+      const leaving = { group: leavingView, id, kinds: leavingKinds, schema, table };
+      subscriptions.push({ ...leaving, filter }, { ...leaving, filter: [] });
     }
     this.#byKey.set(key, group);
-    for (const subscription of subscriptions) this.index.add(subscription);
+    for (const subscription of subscriptions) this.#indexOf(subscription).add(subscription);
     return group;
   }
 }
@@ -146,6 +170,13 @@ export function byView(subscriptions: readonly Subscription<View>[]): Map<View, 
   return views;
 }
 const truncates: ReadonlySet<ChangeKind> = new Set(["truncate"]);
+const leavingKinds: ReadonlySet<ChangeKind> = new Set(["update", "delete"]);
+
+/** What the data of a change differs in. */
+export const formOf = (
+  { dialect, hasMeta, holdsRows }: Audience,
+  ...selections: readonly (readonly string[] | undefined)[]
+): readonly unknown[] => [dialect, hasMeta ?? false, holdsRows === "collection", ...selections];
 
 /** Equal requests have equal ids, which a frame lists once. */
 const distinct = (bindings: readonly Binding[]): Binding[] => [
@@ -158,7 +189,7 @@ const keyOf = ({ topic, serializer, dialect, hasMeta, holdsRows, reader, binding
     serializer.vsn,
     dialect,
     hasMeta ?? false,
-    holdsRows ?? false,
+    holdsRows ?? null,
     reader?.key ?? null,
     bindings.map(({ id, event, schema, table, filter, select }) => [id, event, schema, table, filter, select]),
   ]);

@@ -15,7 +15,7 @@ import {
 } from "@walcast/row-security";
 import type { Group, Listener, Reader } from "./group.ts";
 import type { GatewayMetrics } from "./metrics.ts";
-import { isDenial, keyOf, present, ruleOf, type GuardedChange } from "./ruling.ts";
+import { isDenial, keyOf, present, presentHidden, ruleOf, type GuardedChange } from "./ruling.ts";
 
 export interface ReadersOptions {
   readonly catalog: Pick<AccessCatalog, "known" | "access">;
@@ -268,7 +268,9 @@ export class Readers {
       const xids = new Set(asked.map(({ step }) => step.guarded.change.xid));
       const visible = await visibility.visible({ relation, principal, keys, xids }, { signal });
       settle(({ guarded, arrivals }, n) =>
-        visible[n] === true ? () => present(guarded, { answer, rule: ruleOf(answer, guarded), arrivals }) : undefined,
+        visible[n] === true
+          ? () => present(guarded, { answer, rule: ruleOf(answer, guarded), arrivals })
+          : () => presentHidden(guarded, arrivals),
       );
     } catch (error) {
       if (isPassing(error) || signal.aborted) throw error;

@@ -55,8 +55,19 @@ export function present(guarded: GuardedChange, { answer, rule, arrivals }: Pres
       : { tag: "delivered", columns: inOrder(rule.columns), oldColumns: inOrder(rule.oldColumns) };
   for (const [view, ids] of guarded.wants) {
     const open = openTo(answer, guarded, ids);
-    if (open.length > 0) fanOut.ruled({ change, view, ids: open }, cut, emit);
+    if (open.length === 0) continue;
+    if (view.isLeaving !== true) fanOut.ruled({ change, view, ids: open }, cut, emit);
+    else if (rule.tag === "delivered") fanOut.left({ change, view, ids: open }, emit);
   }
+}
+
+/** The row cannot be seen: those who keep rows let it go, if they have it; nobody else learns of it. */
+export function presentHidden(guarded: GuardedChange, arrivals: Presentation["arrivals"]): void {
+  const { group, change, fanOut, wants } = guarded;
+  if (group.holdsRows !== "collection" || change.kind !== "update") return;
+  const emit: Emit =
+    arrivals === undefined ? guarded.emit : (to, frame) => arrivals.forEach((one) => one.take(to, frame));
+  for (const [view, ids] of wants) fanOut.left({ change, view, ids }, emit);
 }
 
 /**

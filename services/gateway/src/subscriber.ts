@@ -31,6 +31,7 @@ import type { Resumer } from "./resumer.ts";
 import type { JoinRequest, Serializer } from "@walcast/protocol";
 import type { AccessCatalog, Principal } from "@walcast/row-security";
 import { tableOf } from "./binding-table.ts";
+import type { RowTags } from "./row-tags.ts";
 import type { Snapshots } from "./snapshots.ts";
 import type { Claims } from "@walcast/authz";
 
@@ -49,6 +50,7 @@ export interface SubscriberOptions {
   readonly random?: () => number;
   readonly snapshots: Snapshots;
   readonly maxRecordBytes: number;
+  readonly tags: RowTags;
 }
 
 /** What the subscriber needs of the connection the channel is on. */
@@ -134,7 +136,9 @@ export class Subscriber {
   /** From this moment on nothing is missed: the channel is one of its group, or on its way to become so. */
   #begin(connection: SubscribingConnection, channel: Channel, audience: Omit<Audience, "reader">): void {
     const { groups, resumer, readers, rowHeaders = [] } = this.#options;
-    const { claims, resumeFrom } = channel;
+    const { claims } = channel;
+    // What was left meanwhile, another gateway may have named otherwise: a collection begins with its rows.
+    const resumeFrom = channel.snapshot?.isCollection === true ? undefined : channel.resumeFrom;
     const headers = pick(connection.headers ?? {}, rowHeaders);
     channel.held?.live(); // before anything that the channel receives
     const rows = this.#rowsOf(connection, channel, audience.bindings);
@@ -145,7 +149,7 @@ export class Subscriber {
       readers,
       connection,
       channel,
-      audience: { ...audience, holdsRows: rows !== undefined },
+      audience: { ...audience, holdsRows: holdingOf(channel) },
       rows,
       onRows,
       claims,
@@ -170,7 +174,7 @@ export class Subscriber {
   }
 
   #rowsOf(connection: SubscribingConnection, channel: Channel, bindings: readonly Binding[]): ChannelRows | undefined {
-    const { snapshots, catalog, access, maxRecordBytes } = this.#options;
+    const { snapshots, catalog, access, maxRecordBytes, tags } = this.#options;
     const { snapshot: asked } = channel;
     if (asked === undefined) return undefined;
     const tables = async (principal: Principal | undefined): Promise<BindingTable[]> => {
@@ -179,7 +183,7 @@ export class Subscriber {
         bindings.map((binding) => tableOf({ binding, order, limit: asked.limit }, { catalog, access, principal })),
       );
     };
-    return new ChannelRows({ snapshots, connection, channel, asked, tables, maxRecordBytes });
+    return new ChannelRows({ snapshots, connection, channel, asked, tables, maxRecordBytes, tags });
   }
 
   /**
@@ -196,7 +200,8 @@ export class Subscriber {
   }
 
   /** All bindings or none (protocol.md 4.7). A legacy topic may name a table that is published later. */
-  async #resolve(bindings: readonly Binding[], { dialect, claims }: Channel): Promise<Binding[]> {
+  async #resolve(bindings: readonly Binding[], channel: Channel): Promise<Binding[]> {
+    const { dialect, claims } = channel;
     const resolved: Binding[] = [];
     for (const binding of bindings) {
       const { schema, table, filter } = binding;
@@ -208,7 +213,8 @@ export class Subscriber {
         );
       }
       if (claims !== undefined) await this.#checkRights(binding, tables, claims.role);
-      resolved.push(fit(binding, tables));
+      const key = channel.snapshot === undefined ? {} : { key: tables[0]?.primaryKey };
+      resolved.push({ ...fit(binding, tables), ...key });
     }
     return resolved;
   }
@@ -237,6 +243,8 @@ export class Subscriber {
 /** In the order of the names, so that equal ones are written equally. */
 const pick = (headers: Readonly<Record<string, string>>, names: readonly string[]): Record<string, string> =>
   Object.fromEntries(names.flatMap((name) => (Object.hasOwn(headers, name) ? [[name, headers[name] ?? ""]] : [])));
+const holdingOf = ({ snapshot }: Channel): Audience["holdsRows"] =>
+  snapshot === undefined ? undefined : snapshot.isCollection ? "collection" : "plain";
 
 /** The column that a path into JSON begins with. */
 const rootOf = (path: string): string => path.split("->")[0]?.trim() ?? "";
