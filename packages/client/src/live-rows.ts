@@ -43,7 +43,7 @@ interface AnyChannel {
   unsubscribe(): unknown;
 }
 
-/** Rows are read again for a limit when changes have been quiet for so long. */
+/** Rows are read again when changes that do not tell enough have been quiet for so long. */
 const quietMs = 50;
 /** Of channels, by client. */
 const numbers = new WeakMap<object, number>();
@@ -65,13 +65,13 @@ export function liveRows(client: LiveRowsClient, options: LiveRowsOptions): Live
   let channel: AnyChannel | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  const tell = (changes: readonly RowChange[] | undefined): void => {
-    if (changes === undefined) refresh();
-    else if (changes.length > 0) onChange?.(changes);
+  const tell = (changes: readonly RowChange[]): void => {
+    if (changes.length > 0) onChange?.(changes);
   };
   /** With a limit, one row that goes lets another in, which only the server knows. */
   const take = (change: () => readonly RowChange[] | undefined): void => {
-    if (limit === undefined) return tell(change());
+    const changes = limit === undefined ? change() : undefined;
+    if (changes !== undefined) return tell(changes);
     clearTimeout(timer);
     timer = setTimeout(refresh, quietMs);
   };
@@ -83,7 +83,8 @@ export function liveRows(client: LiveRowsClient, options: LiveRowsOptions): Live
       ready.resolve();
     },
     row_change: ({ data }: { readonly data: RowData }) => take(() => set.change(data)),
-    row_left: ({ row }: { readonly row: string }) => take(() => set.left(row)),
+    row_left: ({ row, unknown }: { readonly row: string; readonly unknown?: boolean }) =>
+      take(() => (unknown === true ? undefined : set.left(row))),
     system({ status, message }: { readonly status: string; readonly message: string }) {
       if (status === "error" && !message.startsWith("SnapshotInterrupted")) onError?.(message);
     },

@@ -54,7 +54,8 @@ export class FanOut {
     if (row === undefined) return;
     const { schema, table } = this.#data.relation;
     const { head, tail } = group.serializer.fanOut(group.topic, "row_left");
-    const payload = { bindings: ids, schema, table, row, position: formatPosition(change.position) };
+    const about = { bindings: ids, schema, table, row, position: formatPosition(change.position) };
+    const payload = isUndecided(change, group, ids) ? { ...about, unknown: true } : about;
     emit(group, Buffer.from(`${head}${JSON.stringify(payload)}${tail}`), change.position);
   }
 
@@ -126,6 +127,14 @@ function both(
 }
 
 const isWrapped = ({ dialect, holdsRows }: Group): boolean => dialect === "current" || holdsRows === "collection";
+
+/** A filter looks at a value that PostgreSQL did not send: whether the row still passes is not known. */
+function isUndecided({ unchanged }: LoggedChange, { filtered }: Group, ids: readonly number[]): boolean {
+  if (unchanged === undefined) return false;
+  const missing = new Set(JSON.parse(unchanged.toString()) as string[]);
+  const looksAtMissing = (column: string): boolean => missing.has(column) || missing.has(column.split("->")[0] ?? "");
+  return ids.some((id) => filtered.get(id)?.some(looksAtMissing) ?? false);
+}
 
 /** Bindings that match one change are of one table. */
 const keyOf = ({ keys }: Group, ids: readonly number[]): readonly string[] => keys.get(ids[0] ?? 0) ?? [];
