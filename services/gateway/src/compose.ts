@@ -97,6 +97,7 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
   const subscriber = new Subscriber({
     snapshots: new Snapshots({
       pool: snapshotPool,
+      metrics,
       resumer,
       publications: config.PUBLICATIONS,
       maxRows: config.SNAPSHOT_MAX_ROWS,

@@ -79,6 +79,17 @@ export const createMetrics = (registry: Registry) => ({
     labelNames: ["operation"] as const,
     registers: [registry],
   }),
+  snapshots: new Counter({
+    name: "walcast_gateway_snapshots_total",
+    help: "Channels whose rows were read, by outcome: sent, refused, interrupted, abandoned",
+    labelNames: ["outcome"],
+    registers: [registry],
+  }),
+  snapshotRows: new Counter({
+    name: "walcast_gateway_snapshot_rows_total",
+    help: "Rows sent to channels that begin with them",
+    registers: [registry],
+  }),
   rooms: new Gauge({
     name: "walcast_gateway_rooms",
     help: "Topics that have members here, private and public ones apart",

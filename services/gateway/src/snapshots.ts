@@ -6,6 +6,7 @@ import type { Principal, QuestionPool } from "@walcast/row-security";
 import { SnapshotInterruptedError, SnapshotReading, SnapshotRefusedError, type TableRequest } from "@walcast/snapshot";
 import { LogMarker } from "./log-marker.ts";
 import type { Resumer } from "./resumer.ts";
+import type { GatewayMetrics } from "./metrics.ts";
 import { hasSuspects, startOf, type SnapshotStart } from "./snapshot-start.ts";
 
 export interface SnapshotsOptions {
@@ -15,6 +16,7 @@ export interface SnapshotsOptions {
   readonly publications: readonly string[];
   readonly maxRows: number;
   readonly timeoutMs: number;
+  readonly metrics: Pick<GatewayMetrics, "snapshots" | "snapshotRows">;
 }
 
 /** Some rows of one of the tables. */
@@ -76,6 +78,19 @@ export class Snapshots {
    * SnapshotInterruptedError, what QuestionPool throws, and the signal's reason.
    */
   async take(request: SnapshotRequest): Promise<AfterSnapshot> {
+    const { snapshots } = this.#options.metrics;
+    try {
+      const after = await this.#take(request);
+      snapshots.inc({ outcome: "sent" });
+      return after;
+    } catch (error) {
+      const isRefused = error instanceof SnapshotRefusedError;
+      snapshots.inc({ outcome: request.signal.aborted ? "abandoned" : isRefused ? "refused" : "interrupted" });
+      throw error;
+    }
+  }
+
+  async #take(request: SnapshotRequest): Promise<AfterSnapshot> {
     const startedMs = performance.now();
     const share = String(request.tables[0]?.oid);
     await this.#anyPlace(request.signal);
@@ -125,6 +140,7 @@ export class Snapshots {
       for (const [table, asked] of request.tables.entries()) {
         let held: readonly Buffer[] | undefined;
         for await (const rows of reading.rows(asked, request.pageRows)) {
+          this.#options.metrics.snapshotRows.inc(rows.length);
           if (held !== undefined) await request.send({ table, rows: held, position: start.after, isLast: false });
           signal.throwIfAborted();
           if (performance.now() > deadline) throw tooSlow();
