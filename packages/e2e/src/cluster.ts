@@ -1,4 +1,7 @@
 import { fileURLToPath } from "node:url";
+import { jetstreamManager } from "@nats-io/jetstream";
+import { connect } from "@nats-io/transport-node";
+import { streamName } from "@walcast/change-log";
 import {
   createDatabase,
   freePort,
@@ -97,12 +100,23 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       await Promise.all([...gateways, ...ingesters].map(({ process }) => process.stop()));
       await sql.end().catch(() => undefined);
       await database.drop();
+      await deleteLog(options.natsUrl, database.name).catch(() => undefined); // the server may be gone
     },
   };
   for (let i = 0; i < (options.ingesters ?? 1); i++) await cluster.addIngester();
   for (let i = 0; i < (options.gateways ?? 1); i++) await cluster.addGateway();
   await Promise.all([...gateways, ...ingesters].map((service) => untilHealthy(service)));
   return cluster;
+}
+
+/** JetStream sets a stream's retention aside: those of all tests together would not fit on a disk. */
+async function deleteLog(servers: string, source: string): Promise<void> {
+  const nats = await connect({ servers, reconnect: false, timeout: 2_000 });
+  try {
+    await (await jetstreamManager(nats)).streams.delete(streamName(source));
+  } finally {
+    await nats.close();
+  }
 }
 
 async function startService(options: {
