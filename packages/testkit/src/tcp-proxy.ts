@@ -8,7 +8,7 @@ export interface ProxyOptions {
 
 /** A network between two programs that a test can break. */
 export interface TcpProxy {
-  /** The target's URL with the proxy's port. */
+  /** The target's URL with the proxy's address. */
   readonly url: string;
   readonly port: number;
   /** How many connections stand. */
@@ -25,6 +25,8 @@ export interface TcpProxy {
   retarget(target: string): void;
   stop(): Promise<void>;
 }
+
+const loopback = "127.0.0.1";
 
 /** Unsent bytes in one direction at which reading stops, as a socket's buffers would make it. */
 const laneLimitBytes = 1024 * 1024;
@@ -53,10 +55,11 @@ export async function startProxy({ target }: ProxyOptions): Promise<TcpProxy> {
     const link = new Link({ near, far, conditions, onEnd: () => links.delete(link) });
     links.add(link);
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(0, loopback);
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
   const url = new URL(target);
+  url.hostname = loopback; // `localhost` may be another address first
   url.port = String(port);
   const cutAll = (): void => {
     for (const link of links) link.reset();
