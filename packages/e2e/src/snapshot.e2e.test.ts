@@ -111,6 +111,25 @@ describe("a join with a snapshot", () => {
     expect(cut.pages.flatMap(({ rows }) => rows)).toEqual([{ id: 9, n: 0 }]);
   });
 
+  it("may name a column that was added a moment ago", async () => {
+    const cluster = await start();
+    await insert(cluster, 1, 3);
+    const [plain, filtered] = [await open(cluster), await open(cluster, { binding: { filter: "id=gt.1" } })];
+    await Promise.all([plain.live(), filtered.live()]);
+    await cluster.sql.query("ALTER TABLE rows ADD COLUMN late int DEFAULT 5");
+    const selecting = await open(cluster, { binding: { select: ["late"] } });
+    const filtering = await open(cluster, { binding: { filter: "late=eq.5" } });
+    await Promise.all([selecting.live(), filtering.live()]);
+    expect(selecting.pages.flatMap(({ rows }) => rows)).toEqual([1, 2, 3].map((id) => ({ id, late: 5 })));
+    expect(idsOf(filtering)).toEqual([1, 2, 3]);
+    await cluster.sql.query("INSERT INTO rows (id, late) VALUES (5, 6), (6, 5)");
+    await waitUntil(() => idsOf(filtering).includes(6), { what: "the change of the new column" });
+    expect(idsOf(filtering)).not.toContain(5);
+    const wrong = await open(cluster, { binding: { filter: "never=eq.5" } });
+    await waitUntil(() => wrong.system.length > 0, { what: "the refusal" });
+    expect(wrong.system[0]?.message).toContain("invalid column for filter never");
+  });
+
   it.each<[string, SnapshotWish, RegExp]>([
     ["a limit above the setting", { config: { snapshot: { limit: 101 } } }, /limit 101 is above SNAPSHOT_MAX_ROWS/],
     ["more rows than the setting", {}, /public\.rows has more than 100 rows; ask for fewer/],

@@ -31,7 +31,12 @@ export async function tableOf(
   if (isNamePattern(schema) || isNamePattern(table)) {
     throw new SnapshotRefusedError(`name one schema and table, not ${schema}.${table}: rows are read table by table`);
   }
-  const [published] = await catalog.describe(schema, table, { limit: 1 });
+  let [published] = await catalog.describe(schema, table, { limit: 1 });
+  const known = new Set(published?.columns.map(({ name }) => name));
+  const named = [...columnsOf(filter).map((name) => name.split("->")[0] ?? ""), ...(select ?? [])];
+  // What is kept of the table may be from before the column was there.
+  if (published !== undefined && !named.every((name) => known.has(name)))
+    [published] = await catalog.describe(schema, table, { limit: 1, notBeforeMs: performance.now() });
   if (published === undefined) throw new SnapshotRefusedError(`${schema}.${table} is not published`);
   const { oid, columns: all, primaryKey } = published;
   let columns: readonly Column[] = all;

@@ -199,24 +199,34 @@ export class Subscriber {
     return this.#options.resumer.recent.end ?? beginningOfLog;
   }
 
-  /** All bindings or none (protocol.md 4.7). A legacy topic may name a table that is published later. */
+  /** All bindings or none (protocol.md 4.7). */
   async #resolve(bindings: readonly Binding[], channel: Channel): Promise<Binding[]> {
-    const { dialect, claims } = channel;
+    const startedMs = performance.now();
     const resolved: Binding[] = [];
     for (const binding of bindings) {
-      const { schema, table, filter } = binding;
-      const limit = filter.length === 0 ? 1 : filteredTablesLimit;
-      const tables = await this.#options.catalog.describe(schema, table, { limit });
-      if (tables.length === 0 && dialect === "current") {
-        throw new RefusedSubscription(
-          `${cannotSubscribe} Please check Realtime is enabled for the given connect parameters: ${describeBinding(binding)}`,
-        );
-      }
-      if (claims !== undefined) await this.#checkRights(binding, tables, claims.role);
-      const key = channel.snapshot === undefined ? {} : { key: tables[0]?.primaryKey };
-      resolved.push({ ...fit(binding, tables), ...key });
+      const found = await this.#resolveOne(binding, channel).catch((error: unknown) => {
+        if (!(error instanceof RefusedSubscription && error.cause instanceof FilterTypeError)) throw error;
+        // What is kept of the table may be from before the column was there.
+        return this.#resolveOne(binding, channel, startedMs);
+      });
+      resolved.push(found);
     }
     return resolved;
+  }
+
+  /** A legacy topic may name a table that is published later. */
+  async #resolveOne(binding: Binding, { dialect, claims, snapshot }: Channel, notBeforeMs?: number): Promise<Binding> {
+    const { schema, table, filter } = binding;
+    const limit = filter.length === 0 ? 1 : filteredTablesLimit;
+    const tables = await this.#options.catalog.describe(schema, table, { limit, notBeforeMs });
+    if (tables.length === 0 && dialect === "current") {
+      throw new RefusedSubscription(
+        `${cannotSubscribe} Please check Realtime is enabled for the given connect parameters: ${describeBinding(binding)}`,
+      );
+    }
+    if (claims !== undefined) await this.#checkRights(binding, tables, claims.role);
+    const key = snapshot === undefined ? {} : { key: tables[0]?.primaryKey };
+    return { ...fit(binding, tables), ...key };
   }
 
   /** Changes are judged one by one; what can be told at once is told: roles that are none, filters on what may not be read. */

@@ -118,8 +118,14 @@ describe("the publication catalog", () => {
     expect(await columnNames(catalog, "public", "fresh")).toEqual(["a"]);
     await client.query("ALTER TABLE fresh ADD COLUMN b int");
     expect(await columnNames(catalog, "public", "fresh")).toEqual(["a"]);
-    now += 2_000;
+    now += 1;
+    const anew = await catalog.describe("public", "fresh", { limit: 1, notBeforeMs: now });
+    expect(anew[0]?.columns.map(({ name }) => name)).toEqual(["a", "b"]);
+    expect(await catalog.describe("public", "fresh", { limit: 1, notBeforeMs: now })).toBe(anew);
+    await client.query("ALTER TABLE fresh DROP COLUMN b, ADD COLUMN c int");
     expect(await columnNames(catalog, "public", "fresh")).toEqual(["a", "b"]);
+    now += 2_000;
+    expect(await columnNames(catalog, "public", "fresh")).toEqual(["a", "c"]);
     await client.query("ALTER PUBLICATION chosen DROP TABLE fresh");
     now += 2_000;
     expect(await describeOne(catalog, "public", "fresh")).toBeUndefined();

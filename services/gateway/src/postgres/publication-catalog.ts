@@ -13,10 +13,18 @@ export interface PublishedTable {
   readonly primaryKey: readonly string[];
 }
 
+export interface DescribeOptions {
+  readonly limit: number;
+  readonly notBeforeMs?: number | undefined;
+}
+
 /** What can be subscribed to, asked of the database. */
 export interface PublicationCatalog {
-  /** The published tables of these names, or patterns of names; of many, as many as are asked for. */
-  describe(schema: string, table: string, options: { readonly limit: number }): Promise<readonly PublishedTable[]>;
+  /**
+   * The published tables of these names, or patterns of names; of many, as many as are asked for. Former answers serve for a
+   * moment, unless they were asked for before `notBeforeMs` (monotonic). Throws DatabaseUnavailableError.
+   */
+  describe(schema: string, table: string, options: DescribeOptions): Promise<readonly PublishedTable[]>;
   close(): Promise<void>;
 }
 
@@ -97,10 +105,11 @@ export function createPublicationCatalog(
   };
 
   return {
-    async describe(schema, table, { limit }) {
+    async describe(schema, table, { limit, notBeforeMs = Number.NEGATIVE_INFINITY }) {
       const key = JSON.stringify([schema, table, limit]);
       const former = answers.get(key);
-      if (former !== undefined && now() - former.atMs < freshMs) return await former.tables;
+      const isFresh = former !== undefined && now() - former.atMs < freshMs && former.atMs >= notBeforeMs;
+      if (isFresh) return await former.tables;
       const asked = ask(schema, table, limit);
       // Others who join meanwhile get this promise: the former answer must be in it.
       const tables = former === undefined ? asked : asked.catch(() => former.tables);
