@@ -7,6 +7,7 @@ import { Client } from "pg";
 import { afterEach, describe, expect, inject, it } from "vitest";
 import { startCluster, untilHealthy, type Cluster } from "./cluster.ts";
 import { createRole } from "./database-roles.ts";
+import { openRaw } from "./raw-socket.ts";
 import { openSnapshot, topic } from "./snapshot-client.ts";
 import { clientVersions, type ClientVersion } from "./realtime-clients.ts";
 
@@ -132,6 +133,18 @@ async function writeAtRandom(
   }
 }
 
+const secret = "a-secret-of-at-least-32-characters!!";
+const secure = { SECURE_CHANNELS: "true", JWT_SECRET: secret, ACCESS_POLL_MS: "100" };
+const tokenOf = (sub: string): Promise<string> =>
+  new SignJWT({ sub, role: "live_reader" })
+    .setProtectedHeader({ alg: "HS256" })
+    .setExpirationTime("1h")
+    .sign(new TextEncoder().encode(secret));
+const secured = (identity: string): string => `${table(identity)};
+  ${createRole("live_reader", "rows")}
+  ALTER TABLE rows ENABLE ROW LEVEL SECURITY;
+  CREATE POLICY own ON rows TO live_reader USING (owner = current_setting('request.jwt.claims', true)::json ->> 'sub')`;
+
 describe("live rows", () => {
   it.each(["DEFAULT", "FULL"])(
     "are what a SELECT says, in every client, with REPLICA IDENTITY %s",
@@ -189,23 +202,11 @@ describe("live rows", () => {
   );
 
   it("are those that the token may see: rows leave with the right to see them, and nobody else learns of it", async () => {
-    const secret = "a-secret-of-at-least-32-characters!!";
-    const token = (sub: string): Promise<string> =>
-      new SignJWT({ sub, role: "live_reader" })
-        .setProtectedHeader({ alg: "HS256" })
-        .setExpirationTime("1h")
-        .sign(new TextEncoder().encode(secret));
-    const cluster = await start(
-      `${table("DEFAULT")};
-       ${createRole("live_reader", "rows")}
-       ALTER TABLE rows ENABLE ROW LEVEL SECURITY;
-       CREATE POLICY own ON rows TO live_reader USING (owner = current_setting('request.jwt.claims', true)::json ->> 'sub')`,
-      { SECURE_CHANNELS: "true", JWT_SECRET: secret, ACCESS_POLL_MS: "100" },
-    );
+    const cluster = await start(secured("DEFAULT"), secure);
     await cluster.sql.query(fill);
     const users = await Promise.all(
       ["ann", "bob"].map(async (user) => {
-        const client = connect("2.119.0", cluster, await token(user));
+        const client = connect("2.119.0", cluster, await tokenOf(user));
         return { user, all: await keep(client), room: await keep(client, { filter: "room=eq.1" }) };
       }),
     );
@@ -223,7 +224,7 @@ describe("live rows", () => {
       "UPDATE rows SET owner = 'bob', room = 2 WHERE id = 5",
     ];
     const witness = await openSnapshot(cluster.url, {
-      token: await token("ann"),
+      token: await tokenOf("ann"),
       config: { snapshot: { collection: true } },
     });
     cleanups.push(() => witness.socket.end());
@@ -247,6 +248,42 @@ describe("live rows", () => {
       await check();
     }
   }, 120_000);
+
+  it.each(["DEFAULT", "FULL"])(
+    "of others: no filter tells what is in them, with REPLICA IDENTITY %s",
+    async (identity) => {
+      const cluster = await start(secured(identity), secure);
+      await cluster.sql.query(`${fill}; ALTER TABLE rows ALTER note SET STORAGE EXTERNAL`);
+      const filters = ["note=eq.one", "note=eq.two", "id=gt.0", "note=like.long%"];
+      const witness = await openRaw(cluster.url, { vsn: "2.0.0", apikey: await tokenOf("ann") });
+      cleanups.push(() => witness.end());
+      const bindings = [undefined, ...filters].map((filter) => ({
+        event: "*",
+        schema: "public",
+        table: "rows",
+        ...(filter === undefined ? {} : { filter }),
+      }));
+      const config = { postgres_changes: bindings, snapshot: { collection: true } };
+      witness.send(["1", "1", topic, "phx_join", { config }]);
+      await witness.next((frame) => JSON.stringify(frame).includes("Resumed"), "the changes");
+      const told: unknown[] = [];
+      for (const note of ["one", "two", "none", `long${"-".repeat(5_000)}`, undefined]) {
+        const before = witness.frames.length;
+        const set = note === undefined ? "room = 3" : `note = '${note}'`;
+        await cluster.sql.query(`UPDATE rows SET ${set} WHERE id = 9`); // bob's
+        await cluster.sql.query("INSERT INTO rows VALUES ($1, 0, '', 'ann')", [100 + told.length]);
+        const isMark = (frame: unknown): boolean =>
+          witness.frames.indexOf(frame) >= before && JSON.stringify(frame).includes("INSERT");
+        await witness.next(isMark, "the mark behind it");
+        const came = witness.frames.slice(before, witness.frames.findIndex(isMark));
+        const left = came.filter((frame) => (frame as unknown[])[3] === "row_left");
+        told.push(left.map((frame) => ({ ...((frame as unknown[])[4] as object), position: "" })));
+      }
+      expect(told[0]).toEqual([{ ...(told[0] as object[])[0], bindings: Array(5).fill(expect.any(Number)) }]);
+      expect(told.map((one) => JSON.stringify(one))).toEqual(told.map(() => JSON.stringify(told[0])));
+    },
+    60_000,
+  );
 
   it("are the first so many, whatever comes and goes", async () => {
     const cluster = await start(table("DEFAULT"));

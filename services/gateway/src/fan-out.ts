@@ -13,6 +13,9 @@ export interface Match {
   readonly ids: readonly number[];
 }
 
+/** A row that leaves, for those who keep rows. */
+type Leaving = Pick<Match, "change" | "ids"> & { readonly group: Group };
+
 /** What of a change somebody may see. */
 export type CutRule =
   | { readonly tag: "refused"; readonly error: string }
@@ -50,12 +53,20 @@ export class FanOut {
 
   /** Tells those who keep rows that the row is none of theirs any more. */
   left({ change, view: { group }, ids }: Match, emit: Emit): void {
+    this.#left({ change, group, ids }, isUndecided(change, group, ids) ? { unknown: true } : {}, emit);
+  }
+
+  /** Tells them of a row that they may not see, and nothing that depends on what is in it. */
+  hidden(leaving: Leaving, emit: Emit): void {
+    this.#left(leaving, {}, emit);
+  }
+
+  #left({ change, group, ids }: Leaving, more: object, emit: Emit): void {
     const row = this.#data.tag(change.oldRecord ?? change.record, keyOf(group, ids));
     if (row === undefined) return;
     const { schema, table } = this.#data.relation;
     const { head, tail } = group.serializer.fanOut(group.topic, "row_left");
-    const about = { bindings: ids, schema, table, row, position: formatPosition(change.position) };
-    const payload = isUndecided(change, group, ids) ? { ...about, unknown: true } : about;
+    const payload = { bindings: ids, schema, table, row, position: formatPosition(change.position), ...more };
     emit(group, Buffer.from(`${head}${JSON.stringify(payload)}${tail}`), change.position);
   }
 

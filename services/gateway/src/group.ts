@@ -83,13 +83,19 @@ export interface View {
   readonly dataKey: string;
   /** It is told that a row left, and nothing else of the change. */
   readonly isLeaving?: boolean;
+  /** It is told of a row that may not be seen, whatever is in it, and nothing of others. */
+  readonly isHiding?: boolean;
 }
 
 /** The groups that exist on this gateway, and the index that finds them. */
 export class Groups {
   readonly index = new SubscriptionIndex<View>();
-  /** Of those who keep rows and filter: matched by what a row was, and all of them. */
-  readonly leaving = { byFilter: new SubscriptionIndex<View>(), all: new SubscriptionIndex<View>() };
+  /** Of those who keep rows and filter: matched by what a row was, all of them, and those whose rights are asked for. */
+  readonly leaving = {
+    byFilter: new SubscriptionIndex<View>(),
+    all: new SubscriptionIndex<View>(),
+    hiding: new SubscriptionIndex<View>(),
+  };
   readonly #byKey = new Map<string, Group>();
   #created = 0;
 
@@ -114,6 +120,7 @@ export class Groups {
   }
 
   #indexOf({ group, filter }: Subscription<View>): SubscriptionIndex<View> {
+    if (group.isHiding === true) return this.leaving.hiding;
     if (group.isLeaving !== true) return this.index;
     return filter.length > 0 ? this.leaving.byFilter : this.leaving.all;
   }
@@ -140,6 +147,7 @@ export class Groups {
       heads: new Map(),
     };
     const leavingView: View = { group, select: undefined, dataKey: "leaving", isLeaving: true };
+    const hidingView: View = { group, select: undefined, dataKey: "hiding", isHiding: true };
     for (const { id, kinds, schema, table, filter, select } of distinct(audience.bindings)) {
       const dataKey = JSON.stringify(formOf(group, select));
       const view = views.get(dataKey) ?? { group, select, dataKey };
@@ -152,6 +160,9 @@ export class Groups {
       views.set(leavingView.dataKey, leavingView);
       const leaving = { group: leavingView, id, kinds: leavingKinds, schema, table };
       subscriptions.push({ ...leaving, filter }, { ...leaving, filter: [] });
+      if (audience.reader === undefined) continue;
+      views.set(hidingView.dataKey, hidingView);
+      subscriptions.push({ group: hidingView, id, kinds: updates, schema, table, filter: [] });
     }
     this.#byKey.set(key, group);
     for (const subscription of subscriptions) this.#indexOf(subscription).add(subscription);
@@ -170,6 +181,7 @@ export function byView(subscriptions: readonly Subscription<View>[]): Map<View, 
   return views;
 }
 const truncates: ReadonlySet<ChangeKind> = new Set(["truncate"]);
+const updates: ReadonlySet<ChangeKind> = new Set(["update"]);
 const leavingKinds: ReadonlySet<ChangeKind> = new Set(["update", "delete"]);
 
 /** What the data of a change differs in. */

@@ -8,13 +8,16 @@ import { byView, type Groups, type View } from "./group.ts";
  * With REPLICA IDENTITY FULL, and for filters on the identity's columns, the log has what the row was, and only those are
  * found who had it. Otherwise nobody can say, and all are told who filter by anything else: a frame for each of them, for
  * each change that they do not want. They know the rows that they have.
+ *
+ * Of a row that turns out to be hidden all are told, whatever they filter by: who is told and who is not would tell what is
+ * in it.
  */
 export function addLeaving(
   groups: Groups,
   { relation, change }: { readonly relation: Relation; readonly change: LoggedChange },
   matches: Map<View, number[]>,
 ): void {
-  const { byFilter, all } = groups.leaving;
+  const { byFilter, all, hiding } = groups.leaving;
   if ((change.kind !== "update" && change.kind !== "delete") || !all.concerns(relation)) return;
   const before = byView(byFilter.match(relation, { ...change, kind: "delete" }));
   const leaving =
@@ -26,6 +29,7 @@ export function addLeaving(
     const left = ids.filter((id) => !stay.has(id));
     if (left.length > 0) matches.set(view, left);
   }
+  for (const [view, ids] of byView(hiding.match(relation, change))) matches.set(view, ids);
 }
 
 /** Those for whom the old identity is not enough to tell come along. */

@@ -54,6 +54,7 @@ export function present(guarded: GuardedChange, { answer, rule, arrivals }: Pres
       ? rule
       : { tag: "delivered", columns: inOrder(rule.columns), oldColumns: inOrder(rule.oldColumns) };
   for (const [view, ids] of guarded.wants) {
+    if (view.isHiding === true) continue;
     const open = openTo(answer, guarded, ids);
     if (open.length === 0) continue;
     if (view.isLeaving !== true) fanOut.ruled({ change, view, ids: open }, cut, emit);
@@ -61,13 +62,18 @@ export function present(guarded: GuardedChange, { answer, rule, arrivals }: Pres
   }
 }
 
-/** The row cannot be seen: those who keep rows let it go, if they have it; nobody else learns of it. */
+/**
+ * The row cannot be seen: those who keep rows let it go, if they have it; nobody else learns of it. All bindings of its table
+ * are named, so that what their filters say of the row is not told.
+ */
 export function presentHidden(guarded: GuardedChange, arrivals: Presentation["arrivals"]): void {
   const { group, change, fanOut, wants } = guarded;
   if (group.holdsRows !== "collection" || change.kind !== "update") return;
   const emit: Emit =
     arrivals === undefined ? guarded.emit : (to, frame) => arrivals.forEach((one) => one.take(to, frame));
-  for (const [view, ids] of wants) fanOut.left({ change, view, ids }, emit);
+  const told = new Set(wants.flatMap(([, ids]) => ids));
+  const ids = [...group.keys.keys()].filter((id) => told.has(id));
+  fanOut.hidden({ change, group, ids }, emit);
 }
 
 /**
