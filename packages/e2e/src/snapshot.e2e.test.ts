@@ -274,6 +274,43 @@ describe("who may see what", () => {
   });
 });
 
+const rare: SnapshotWish = { binding: { filter: "note=match.never" }, config: { snapshot: { page_size: 1000 } } };
+describe("clients that keep a connection of the database busy", () => {
+  const busy = "SELECT FROM pg_stat_activity WHERE application_name = 'walcast snapshots' AND xact_start IS NOT NULL";
+  const idle = async (cluster: Cluster): Promise<unknown> =>
+    waitUntil(async () => (await cluster.sql.query(`${busy} AND datname = current_database()`)).rows.length === 0, {
+      what: "the connection to be free",
+      timeoutMs: 20_000,
+    });
+
+  it("lose it when they do not read", async () => {
+    const cluster = await start({ SNAPSHOT_CONNECTIONS: "1", SNAPSHOT_TIMEOUT_MS: "3000" });
+    await cluster.sql.query(
+      "INSERT INTO rows (id, note) SELECT i, repeat(md5(i::text), 60) FROM generate_series(1, 40000) AS i",
+    );
+    const deaf = await open(cluster);
+    await waitUntil(() => deaf.pages.length > 0, { what: "its first page" });
+    deaf.socket.pause();
+    await idle(cluster);
+    const other = await open(cluster, { config: { snapshot: { limit: 10, order: "id" } } });
+    await waitUntil(() => other.pages.length > 0, { what: "the rows of somebody else" });
+    deaf.socket.resume();
+    await waitUntil(() => deaf.system.length > 0, { what: "why it did not get the rest" });
+    expect(deaf.system[0]?.message).toMatch(/^SnapshotRefused: it took longer than SNAPSHOT_TIMEOUT_MS/);
+  }, 90_000);
+
+  it("lose it when they leave or time is up while no row passes their filter", async () => {
+    const cluster = await start({ SNAPSHOT_CONNECTIONS: "1", SNAPSHOT_TIMEOUT_MS: "1000" });
+    await cluster.sql.query("INSERT INTO rows (id, note) SELECT i, 'n' FROM generate_series(1, 800000) AS i");
+    const [first, second] = [await open(cluster, rare), await open(cluster, rare)];
+    await waitUntil(async () => (await cluster.sql.query(busy)).rows.length > 0, { what: "the first to be read for" });
+    first.socket.end();
+    await waitUntil(() => second.system.length > 0, { what: "the refusal", timeoutMs: 30_000 });
+    expect(second.system[0]?.message).toMatch(/^SnapshotRefused: it took longer than SNAPSHOT_TIMEOUT_MS/);
+    await idle(cluster);
+  }, 90_000);
+});
+
 describe("coming back", () => {
   it("with a position goes on there, and begins with the rows when it is gone", async () => {
     const cluster = await start();

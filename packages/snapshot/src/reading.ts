@@ -110,8 +110,11 @@ export class SnapshotReading {
     await this.#options.client.query("ROLLBACK");
   }
 
-  /** Page by page, at most so many rows each. Throws SnapshotRefusedError and SnapshotInterruptedError. */
-  async *rows(request: TableRequest, pageRows: number): AsyncGenerator<readonly Buffer[]> {
+  /**
+   * Page by page, at most so many rows each. Ends with the signal's reason also while no row passes the filter. Throws
+   * SnapshotRefusedError and SnapshotInterruptedError.
+   */
+  async *rows(request: TableRequest, pageRows: number, signal?: AbortSignal): AsyncGenerator<readonly Buffer[]> {
     const { client, types, maxRows } = this.#options;
     try {
       const query = buildTableQuery(request, await this.#facts(request), maxRows);
@@ -127,6 +130,7 @@ export class SnapshotReading {
       let count = Math.min(firstRows, pageRows);
       for (let sent = 0; request.limit === undefined || sent < most;) {
         const { rows } = await client.query<(string | null)[]>({ text: `FETCH ${count} FROM ${cursor}`, ...asText });
+        signal?.throwIfAborted();
         const found = rows.map((row) => query.pick(writer.write(row))).filter((row) => row !== undefined);
         if (request.limit === undefined && sent + found.length > most) throw tooMany(request, most);
         const page = found.slice(0, most - sent);

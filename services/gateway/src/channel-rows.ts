@@ -63,7 +63,7 @@ export class ChannelRows {
       try {
         const bindings = await this.#options.tables(principal);
         const tables = bindings.map(({ table }) => table);
-        const send = (page: SnapshotPage): Promise<void> => this.#send(bindings, page, signal);
+        const send = (page: SnapshotPage, stop: AbortSignal): Promise<void> => this.#send(bindings, page, stop);
         const after = await snapshots.take({ tables, principal, pageRows: asked.pageRows, signal, send });
         if (signal.aborted) return undefined;
         connection.system(channel, snapshotSent(channel.topic, formatPosition(after.after)));

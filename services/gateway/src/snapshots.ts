@@ -35,8 +35,8 @@ export interface SnapshotRequest {
   readonly principal: Principal | undefined;
   readonly pageRows: number;
   readonly signal: AbortSignal;
-  /** Resolves when there is room for another page. */
-  readonly send: (page: SnapshotPage) => Promise<void>;
+  /** Resolves when there is room for another page; rejects with the signal's reason, for nobody waits for ever. */
+  readonly send: (page: SnapshotPage, signal: AbortSignal) => Promise<void>;
 }
 
 /** How changes go on after the rows of a snapshot. */
@@ -120,10 +120,12 @@ export class Snapshots {
     startedMs: number,
   ): Promise<Taken | undefined> {
     const { publications, maxRows, timeoutMs, resumer } = this.#options;
-    const { principal, signal } = request;
+    const { principal } = request;
     const noted = resumer.recent.end; // before the snapshot
     if (noted === undefined) return undefined;
-    const deadline = performance.now() + timeoutMs;
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(tooSlow()), timeoutMs);
+    const signal = AbortSignal.any([request.signal, late.signal]);
     try {
       const reading = await SnapshotReading.begin({
         client,
@@ -139,17 +141,18 @@ export class Snapshots {
       marked.catch(() => undefined); // it is told when it is waited for
       for (const [table, asked] of request.tables.entries()) {
         let held: readonly Buffer[] | undefined;
-        for await (const rows of reading.rows(asked, request.pageRows)) {
+        for await (const rows of reading.rows(asked, request.pageRows, signal)) {
           this.#options.metrics.snapshotRows.inc(rows.length);
-          if (held !== undefined) await request.send({ table, rows: held, position: start.after, isLast: false });
+          if (held !== undefined)
+            await request.send({ table, rows: held, position: start.after, isLast: false }, signal);
           signal.throwIfAborted();
-          if (performance.now() > deadline) throw tooSlow();
           held = rows;
         }
-        await request.send({ table, rows: held ?? [], position: start.after, isLast: true });
+        await request.send({ table, rows: held ?? [], position: start.after, isLast: true }, signal);
       }
       return { reading, start, noted, marked };
     } finally {
+      clearTimeout(timer);
       await client.query("ROLLBACK").catch((cause: unknown) => {
         throw new DatabaseUnavailableError({ cause });
       });
