@@ -48,6 +48,18 @@ describe("readiness", () => {
     expect([probes, told]).toEqual([3, ["one", "two"]]);
   });
 
+  it("is told where the log is read with a delay that is longer than the time between two looks", async () => {
+    answers = Array.from({ length: 100 }, (_, i) => toLsn(BigInt(i + 1) * 100n));
+    const { readiness, reach } = create();
+    const told: string[] = [];
+    readiness.watch({ ready: () => told.push("ready"), late: () => told.push("late") });
+    for (let i = 0; i < 10 && told.length === 0; i++) {
+      await vi.advanceTimersByTimeAsync(500);
+      if (probes > 4) reach.arrived(at(BigInt(probes - 4) * 100n)); // of two seconds ago
+    }
+    expect([probes, told]).toEqual([5, ["ready"]]);
+  });
+
   it("is late after a minute", async () => {
     answers = [];
     const { readiness } = create();

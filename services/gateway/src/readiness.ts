@@ -23,7 +23,8 @@ export class Readiness {
   readonly #options: ReadinessOptions;
   readonly #watchers = new Map<Watcher, NodeJS.Timeout>();
   #polling: NodeJS.Timeout | undefined;
-  #stopWaiting: () => void = () => undefined;
+  /** For what was written; the first that comes will do, however far behind the log is read. */
+  #waits: (() => void)[] = [];
 
   constructor(options: ReadinessOptions) {
     this.#options = options;
@@ -48,12 +49,12 @@ export class Readiness {
     // A database that is away is asked again; those who wait are told in time.
     const lsn = await this.#options.probe().catch(() => undefined);
     if (lsn === undefined || this.#watchers.size === 0) return;
-    this.#stopWaiting();
-    this.#stopWaiting = this.#options.reach.wait(lsn, () => {
+    const stopWaiting = this.#options.reach.wait(lsn, () => {
       const watchers = [...this.#watchers.keys()];
       for (const watcher of watchers) this.#forget(watcher);
       for (const watcher of watchers) watcher.ready();
     });
+    if (this.#watchers.size > 0) this.#waits.push(stopWaiting);
   }
 
   #forget(watcher: Watcher): void {
@@ -62,6 +63,6 @@ export class Readiness {
     if (this.#watchers.size > 0) return;
     clearInterval(this.#polling);
     this.#polling = undefined;
-    this.#stopWaiting();
+    for (const stopWaiting of this.#waits.splice(0)) stopWaiting();
   }
 }
