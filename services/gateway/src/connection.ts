@@ -24,7 +24,7 @@ import { additionRefusal, requested } from "./join-request.ts";
 import { membersOf, type MembersParts } from "./channel-members.ts";
 import { heldJoin, type HeldJoin } from "./held-join.ts";
 import type { GatewayMetrics } from "./metrics.ts";
-import type { Replay } from "./replay.ts";
+import { orAbandon, type Replay } from "./replay.ts";
 import type { Subscriber, SubscribingConnection } from "./subscriber.ts";
 import { TokenExpiry } from "./token-expiry.ts";
 
@@ -215,7 +215,7 @@ export class Connection implements SubscribingConnection {
       if (this.#isClosed) return decision.tag === "granted" ? decision.replay?.abandon() : undefined;
       let start: (() => void) | undefined;
       if (decision.tag === "refused") this.#refuse(frame, decision.reason);
-      else start = this.#open({ ...decision, topic, ref, joinRef, request });
+      else start = orAbandon(decision.replay, () => this.#open({ ...decision, topic, ref, joinRef, request }));
       // The former channel of the topic ends even when the new join is refused (protocol.md 8.1).
       if (former !== undefined) this.#end(former, former.dialect === "legacy" ? undefined : "phx_close");
       start?.();

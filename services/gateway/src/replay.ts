@@ -122,3 +122,13 @@ export class Replay implements Single {
 
 /** Of payloads that come between the look at what is stored and the answer to the join, which may wait for 20 seconds. */
 const gatheredLimitBytes = 16 * 2 ** 20;
+
+/** Does what takes the replay over; where that fails nobody else would let go of it. */
+export function orAbandon<T>(replay: Replay | undefined, takeOver: () => T): T {
+  try {
+    return takeOver();
+  } catch (error) {
+    replay?.abandon();
+    throw error;
+  }
+}

@@ -186,6 +186,17 @@ describe("a channel with a replay", () => {
     expect(await gateway.metric("walcast_gateway_rooms")).toBe(0);
   });
 
+  it("leaves nothing behind where the answer to its join cannot be written", async () => {
+    const gateway = await startTestGateway({ readHistory: historyOf({ upTo: toLsn(8n) }) });
+    const socket = await openSocket(gateway);
+    const nested = `{"a":${"[".repeat(100_000)}${"]".repeat(100_000)}}`;
+    const joined = JSON.stringify(config({ since: 5 }, { postgres_changes: ["nested"] }));
+    socket.sendRaw(`["j","1","${room}","phx_join",{"config":${joined.replace('"nested"', nested)}}]`);
+    await socket.settled();
+    expect(await gateway.metric("walcast_gateway_malformed_frames_total")).toBe(1);
+    expect(await gateway.metric("walcast_gateway_rooms")).toBe(0);
+  });
+
   it("ends with its room when it leaves before that", async () => {
     const gateway = await startTestGateway({ readHistory: historyOf({ upTo: toLsn(8n) }) });
     const socket = await open(gateway);
