@@ -39,6 +39,17 @@ describe("pages", () => {
     expect([...set.rows.keys()]).toEqual(["2"]);
   });
 
+  it("has a tag for as long as it is there", () => {
+    const set = filled();
+    set.change({ type: "INSERT", record: { id: 3 }, row: "tag 3" });
+    set.change({ type: "DELETE", old_record: { id: 3 }, row: "tag 3" });
+    set.change({ type: "INSERT", record: { id: 3 } });
+    expect(set.left("tag 3")).toEqual([]);
+    set.change({ type: "TRUNCATE" });
+    set.change({ type: "INSERT", record: { id: 1 } });
+    expect(set.left("tag 1")).toEqual([]);
+  });
+
   it("of equal rows tell nothing, whatever the order of their columns", () => {
     expect(
       filled().page(

@@ -71,9 +71,15 @@ export class RowSet {
 
   /** What it changed; `undefined` when the rows have to be asked for again: values are missing that were never here. */
   change({ type, record, old_record: old, row: tag, unchanged }: RowData): RowChange[] | undefined {
-    if (type === "TRUNCATE") return [...this.rows.keys()].flatMap((its) => this.#delete(its));
+    if (type === "TRUNCATE") {
+      this.#keys.clear();
+      return [...this.rows.keys()].flatMap((its) => this.#delete(its));
+    }
     const former = old && this.#keyOf(old);
-    if (record === undefined) return former === undefined ? [] : this.#delete(former);
+    if (record === undefined) {
+      if (tag !== undefined) this.#keys.delete(tag);
+      return former === undefined ? [] : this.#delete(former);
+    }
     const its = this.#keyOf(record);
     if (its === undefined) return [];
     const known = this.rows.get(former ?? its);
