@@ -13,6 +13,12 @@ export interface QuestionPoolOptions {
   readonly applicationName?: string;
 }
 
+export interface AskOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** In place of the pool's own, for who is no client and waits once at most. */
+  readonly queueLimit?: number;
+}
+
 interface Waiting {
   readonly begin: () => void;
 }
@@ -63,9 +69,9 @@ export class QuestionPool {
   async ask<T>(
     share: string,
     use: (client: pg.ClientBase) => Promise<T>,
-    { signal }: { readonly signal?: AbortSignal } = {},
+    { signal, queueLimit = this.#options.queueLimit }: AskOptions = {},
   ): Promise<T> {
-    await this.#turn(share, signal);
+    await this.#turn(share, { signal, queueLimit });
     try {
       return await this.#withClient(use);
     } finally {
@@ -94,10 +100,10 @@ export class QuestionPool {
     }
   }
 
-  async #turn(share: string, signal: AbortSignal | undefined): Promise<void> {
+  async #turn(share: string, { signal, queueLimit }: AskOptions & { readonly queueLimit: number }): Promise<void> {
     signal?.throwIfAborted();
     if (this.#waiting === 0 && this.#mayRun(share)) return this.#begin(share);
-    if (this.#waiting >= this.#options.queueLimit) throw new QueueFullError(this.#options.queueLimit);
+    if (this.#waiting >= queueLimit) throw new QueueFullError(queueLimit);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const waiting: Waiting = { begin: resolve };
     const giveUp = (): void => {

@@ -31,13 +31,15 @@ export class LogMarker {
   }
 
   async #write(): Promise<void> {
-    await this.#pool.ask("mark", async (client) => {
+    const write: Parameters<QuestionPool["ask"]>[1] = async (client) => {
       try {
         await client.query(statement);
       } catch (error) {
         await client.query("ROLLBACK").catch(() => undefined);
         throw explainReading(error);
       }
-    });
+    };
+    // Never refused for those who wait: what they were sent would be for nothing, and they would wait once more.
+    await this.#pool.ask("mark", write, { queueLimit: Number.POSITIVE_INFINITY });
   }
 }
