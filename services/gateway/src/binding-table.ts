@@ -54,5 +54,10 @@ export async function tableOf(
   const hidden = columnsOf(filter).find((name) => !isReadable.has(name) && !isReadable.has(name.split("->")[0] ?? ""));
   if (hidden !== undefined) throw new SnapshotRefusedError(`invalid column for filter ${hidden}`);
   const sent = select === undefined ? columns : columns.filter(({ name }) => select.includes(name));
-  return { id, primaryKey, table: { oid, schema, table, columns, sent, filter, order, limit } };
+  // Changes name rows by the key that the table had when the channel began.
+  return {
+    id,
+    primaryKey: binding.key ?? primaryKey,
+    table: { oid, schema, table, columns, sent, filter, order, limit },
+  };
 }

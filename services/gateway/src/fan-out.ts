@@ -88,12 +88,13 @@ export class FanOut {
       datas = new Map();
       this.#datas.set(change, datas);
     }
-    let data = datas.get(dataKey);
+    const key = group.holdsRows === "collection" ? keyOf(group, ids) : undefined;
+    const form = key === undefined ? dataKey : JSON.stringify([dataKey, key]);
+    let data = datas.get(form);
     if (data === undefined) {
       const { dialect, hasMeta } = group;
-      const key = group.holdsRows === "collection" ? keyOf(group, ids) : undefined;
       data = this.#data.encode(change, { dialect, hasMeta, key, select, oldSelect });
-      datas.set(dataKey, data);
+      datas.set(form, data);
     }
     return data;
   }

@@ -204,6 +204,7 @@ const keyOf = ({ topic, serializer, dialect, hasMeta, holdsRows, reader, binding
     holdsRows ?? null,
     reader?.key ?? null,
     bindings.map(({ id, event, schema, table, filter, select }) => [id, event, schema, table, filter, select]),
+    holdsRows === "collection" ? bindings.map(({ key }) => key ?? null) : null,
   ]);
 
 /** The name of a change on the wire. */
