@@ -78,11 +78,11 @@ function begin(explanations: Explanations, { bindings = [{}], isExplained = true
   };
   const requests = identify(bindings.map((one) => ({ event: "*", schema: "public", table: "notes", ...one })));
   explanations.begin(channel, requests.map(parseBinding), { headers: {}, tell: (payload) => told.push(payload) });
-  return { told, end: () => ended.abort() };
+  return { told, channel, end: () => ended.abort() };
 }
 
 /** Ann's rows are hers; `secret` is nobody's to read. */
-function policies(more: { fail?: Error; rows?: "all" | "policies" } = {}): Sights {
+function policies(more: { fail?: Error; rows?: "all" | "policies"; onAsked?: () => void } = {}): Sights {
   const answer: AccessAnswer = {
     tag: "access",
     access: {
@@ -101,10 +101,12 @@ function policies(more: { fail?: Error; rows?: "all" | "policies" } = {}): Sight
     },
   };
   const visibility: Pick<Visibility, "visible"> = {
-    visible: ({ principal, keys }) =>
-      more.fail === undefined
+    visible: ({ principal, keys }) => {
+      more.onAsked?.();
+      return more.fail === undefined
         ? Promise.resolve(keys.map((key) => principal.sub === "ann" && (JSON.parse(key) as { id: number }).id < 10))
-        : Promise.reject(more.fail),
+        : Promise.reject(more.fail);
+    },
   };
   return new Sights({ catalog: { access: () => Promise.resolve(answer) }, visibility });
 }
@@ -112,6 +114,19 @@ function policies(more: { fail?: Error; rows?: "all" | "policies" } = {}): Sight
 const open = (): Explanations => new Explanations({ isEnabled: true, sights: undefined, now: () => 0 });
 
 describe("Explanations", () => {
+  it("is by the rights of the token that the channel has when it is told", async () => {
+    const asked: (() => void)[] = [];
+    const explanations = new Explanations({
+      isEnabled: true,
+      sights: policies({ onAsked: () => asked.splice(0).forEach((act) => act()) }),
+    });
+    const { told, channel } = begin(explanations);
+    asked.push(() => (channel.claims = { role: "user", sub: "bob", exp: 0 }));
+    explanations.take(batchOf(change("insert", { id: 1, owner: "ann" })), undefined);
+    await waitUntil(() => told.length > 0, { what: "the explanation" });
+    expect(told.map(({ bindings }) => bindings?.[0]?.verdict)).toEqual(["hidden"]);
+  });
+
   it("says of each binding why", () => {
     const explanations = open();
     const { told } = begin(explanations, {

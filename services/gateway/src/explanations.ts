@@ -192,8 +192,13 @@ class Listener {
     while (this.#waiting.length > 0) {
       const asked = this.#waiting;
       this.#waiting = [];
-      const found = await sights.of(asked, { claims: channel.claims, headers }, signal);
+      const { claims } = channel;
+      const found = await sights.of(asked, { claims, headers }, signal);
       if (signal.aborted) return;
+      if (channel.claims !== claims) {
+        this.#waiting.unshift(...asked); // another token, which may see less
+        continue;
+      }
       for (const [i, seen] of asked.entries()) {
         tell(explanationOf(seen, found[i] ?? { tag: "hidden" }, this.#bindings));
       }
