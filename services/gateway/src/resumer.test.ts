@@ -129,6 +129,30 @@ const places = (sizes: readonly number[]): string[] =>
     Array.from({ length: size }, (_, i) => `1.0/${((n + 1) * 8).toString(16).toUpperCase()}.${i}`),
   );
 
+describe("waiting for a place in the log", () => {
+  it("ends with its arrival or by its signal, and costs nothing meanwhile", async () => {
+    const { resumer, writer } = await startGateway();
+    const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
+    const before = timers();
+    const leaving = new AbortController();
+    const done: string[] = [];
+    const wait = (n: number, { signal } = new AbortController()): Promise<void> =>
+      resumer.passed(toLsn(BigInt(n * 8)), signal).then(() => void done.push(signal.aborted ? `${n} left` : `${n}`));
+    const waiting = [wait(2), wait(1), wait(2, leaving), wait(3)];
+    expect(timers()).toBe(before);
+    leaving.abort();
+    await writer.append(transaction(1, 1));
+    await waitUntil(() => done.length === 2, { what: "the first" });
+    await writer.append(transaction(2, 1));
+    await waitUntil(() => done.length === 3, { what: "the second" });
+    expect(done).toEqual(["2 left", "1", "2"]);
+    await wait(2);
+    await writer.append(transaction(4, 1));
+    await Promise.all(waiting);
+    expect(done).toEqual(["2 left", "1", "2", "2", "3"]);
+  });
+});
+
 describe("Resumer", () => {
   it("brings everybody to the present without a gap or a repeat, from wherever they come, while changes go on", async () => {
     await fc.assert(

@@ -1,5 +1,5 @@
 import type { ChangeLog, LoggedBatch } from "@walcast/change-log";
-import { backoff, sleep } from "@walcast/lifecycle";
+import { backoff } from "@walcast/lifecycle";
 import type { Lsn } from "@walcast/model";
 import { describeError, type Logger } from "@walcast/telemetry";
 import { CatchUp, type Follower, type ReadersFor } from "./catch-up.ts";
@@ -54,6 +54,8 @@ export class Resumer {
   #startedMs = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
   #arrival = Promise.withResolvers<void>();
+  /** They may wait for as long as nothing is written to the log: nothing of them may grow meanwhile. */
+  readonly #passing = new Set<{ readonly lsn: Lsn; readonly resolve: () => void }>();
 
   constructor(options: ResumerOptions) {
     this.#options = options;
@@ -72,15 +74,24 @@ export class Resumer {
     this.recent.add(batch);
     this.#arrival.resolve();
     this.#arrival = Promise.withResolvers();
+    for (const { lsn, resolve } of this.#passing) if (this.#hasPassed(lsn)) resolve();
   }
 
   /** Resolves when everything that was committed before the place in the WAL has arrived, or the signal fires. */
   async passed(lsn: Lsn, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted && (this.recent.end === undefined || this.recent.end.commitLsn < lsn)) {
-      const arrived = new AbortController();
-      await Promise.race([this.#arrival.promise, sleep(1_000, AbortSignal.any([signal, arrived.signal]))]);
-      arrived.abort();
-    }
+    if (this.#hasPassed(lsn) || signal.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const passing = { lsn, resolve };
+    this.#passing.add(passing);
+    const stop = (): void => resolve();
+    signal.addEventListener("abort", stop, { once: true });
+    await promise;
+    signal.removeEventListener("abort", stop);
+    this.#passing.delete(passing);
+  }
+
+  #hasPassed(lsn: Lsn): boolean {
+    return this.recent.end !== undefined && this.recent.end.commitLsn >= lsn;
   }
 
   /** Takes the channel on its way. `follower.live` is called in the very turn in which it has had everything so far. */
