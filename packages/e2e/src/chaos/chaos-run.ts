@@ -1,7 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { NatsChangeLog } from "@walcast/change-log";
 import { waitUntil } from "@walcast/testkit";
-import type { ChaosIngester } from "./chaos-ingester.ts";
+import type { ChaosService } from "./chaos-service.ts";
 import { startChaosSystem, type ChaosSystem, type NatsKind } from "./chaos-system.ts";
 import { faults, lostTail, type Fault, type Victim } from "./faults.ts";
 import { compareWithTables } from "./ledger.ts";
@@ -105,7 +105,7 @@ export async function runChaos({ scenario, seconds, seed }: ChaosOptions): Promi
   }
 }
 
-const tailOf = ({ lines }: ChaosIngester): readonly string[] => lines.slice(-400);
+const tailOf = ({ lines }: ChaosService): readonly string[] => lines.slice(-400);
 
 function summarize(takeovers: readonly Takeover[]): Record<string, unknown> {
   const alone = takeovers.filter(({ isAlone }) => isAlone);
@@ -143,7 +143,7 @@ class Scheduler {
   readonly counts = new Map<string, number>();
   readonly takeovers: Takeover[] = [];
   readonly #options: SchedulerOptions;
-  readonly #busy = new Set<Victim | ChaosIngester>();
+  readonly #busy = new Set<Victim | ChaosService>();
   #running = 0;
   /** Grows with every fault that begins: whoever measures sees whether it was alone. */
   #begun = 0;
@@ -178,7 +178,7 @@ class Scheduler {
     const ingester = fault?.victim === "standby" && leader !== undefined ? watch.other(leader) : leader;
     if (fault === undefined || ingester === undefined) return undefined;
     const isServer = fault.victim === "postgres" || fault.victim === "nats";
-    const victim: Victim | ChaosIngester = isServer ? fault.victim : ingester;
+    const victim: Victim | ChaosService = isServer ? fault.victim : ingester;
     const victimName = isServer ? fault.victim : ingester.name;
     if (this.#busy.has(victim) || this.#running >= 3) return undefined;
     this.#busy.add(victim);
@@ -192,7 +192,7 @@ class Scheduler {
     const measured = fault.endsLead && this.#measure(fault, ingester, over.signal);
     return (async () => {
       try {
-        await fault.strike({ system, random, ingester, lastSequence, count });
+        await fault.strike({ system, random, service: ingester, lastSequence, count });
         timeline.note(`${fault.kind}: over`);
       } catch (error) {
         timeline.problem(`${fault.kind}: ${String(error)}`);
@@ -210,7 +210,7 @@ class Scheduler {
   }
 
   /** From the blow to the first batch that another leader appended. */
-  async #measure({ kind }: Fault, struck: ChaosIngester, over: AbortSignal): Promise<void> {
+  async #measure({ kind }: Fault, struck: ChaosService, over: AbortSignal): Promise<void> {
     const { watch, live, timeline } = this.#options;
     const startMs = performance.now();
     const begun = this.#begun;

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startNats, startNatsCluster, startPostgres, waitUntil, type ServerProcess } from "@walcast/testkit";
 import { Client } from "pg";
-import { ChaosIngester } from "./chaos-ingester.ts";
+import { ChaosService } from "./chaos-service.ts";
 import { workloadSchema } from "./workload.ts";
 
 export type NatsKind = "single" | "cluster";
@@ -14,6 +14,10 @@ export interface ChaosSystemOptions {
   readonly syncIntervalMs: number;
   /** How long the log keeps history. */
   readonly retentionMs?: number;
+  /** Run before the ingesters start; the chaos workload's unless given. */
+  readonly schema?: string;
+  /** Added to, or in place of, what the ingesters get. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** One PostgreSQL, NATS, and two ingesters, each with a network of its own. */
@@ -22,14 +26,14 @@ export interface ChaosSystem {
   readonly nats: readonly ServerProcess[];
   readonly natsUrl: string;
   readonly source: string;
-  readonly ingesters: readonly ChaosIngester[];
+  readonly ingesters: readonly ChaosService[];
   /** A connection that no trouble reaches but the server's own. */
   withSql<T>(use: (client: Client) => Promise<T>): Promise<T>;
   stop(): Promise<void>;
 }
 
 export async function startChaosSystem(options: ChaosSystemOptions): Promise<ChaosSystem> {
-  const { nats: kind, syncIntervalMs, retentionMs = 3_600_000 } = options;
+  const { nats: kind, syncIntervalMs, retentionMs = 3_600_000, schema = workloadSchema, env } = options;
   const stops: (() => Promise<void>)[] = [];
   const stop = async (): Promise<void> => {
     const failures: unknown[] = [];
@@ -42,11 +46,12 @@ export async function startChaosSystem(options: ChaosSystemOptions): Promise<Cha
     const natsCluster = kind === "cluster" ? await startNatsCluster(3) : await singleNats();
     stops.push(() => natsCluster.stop());
     const withSql = <T>(use: (client: Client) => Promise<T>): Promise<T> => withClient(postgres.url, use);
-    await withSql((client) => client.query(workloadSchema));
+    await withSql((client) => client.query(schema));
     const source = "chaos";
-    const ingesters: ChaosIngester[] = [];
+    const ingesters: ChaosService[] = [];
     for (const name of ["ingester 1", "ingester 2"]) {
-      const ingester = await ChaosIngester.start({
+      const ingester = await ChaosService.start({
+        service: "ingester",
         name,
         postgresUrl: postgres.url,
         natsUrls: natsCluster.servers.map((server) => server.url),
@@ -58,6 +63,7 @@ export async function startChaosSystem(options: ChaosSystemOptions): Promise<Cha
           LOG_REPLICAS: kind === "cluster" ? "3" : "1",
           LOG_LEVEL: "debug",
           DRAIN_MS: "2000",
+          ...env,
         },
       });
       stops.push(() => ingester.stop());

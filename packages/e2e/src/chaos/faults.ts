@@ -1,17 +1,17 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { TcpProxy } from "@walcast/testkit";
-import type { ChaosIngester } from "./chaos-ingester.ts";
+import type { ChaosService } from "./chaos-service.ts";
 import { takeSnapshot, type ChaosSystem } from "./chaos-system.ts";
 import type { Random } from "./random.ts";
 
 /** What a fault is done to. Two faults never meet on one of them. */
-export type Victim = "leader" | "standby" | "postgres" | "nats";
+export type Victim = "leader" | "standby" | "postgres" | "nats" | "gateway";
 
 export interface Strike {
   readonly system: ChaosSystem;
   readonly random: Random;
-  /** The leader or standby that was chosen; for the servers, the leader. */
-  readonly ingester: ChaosIngester;
+  /** What was chosen to suffer; for the servers, the leader. */
+  readonly service: ChaosService;
   /** The last sequence of the stream. */
   readonly lastSequence: () => Promise<number>;
   /** Adds up what the run reports. */
@@ -31,37 +31,37 @@ export interface Fault {
 const shortly = (random: Random): Promise<void> => pause(random.between(100, 2_000));
 const longer = (random: Random): Promise<void> => pause(random.between(1_000, 8_000));
 
-async function kill({ ingester, random }: Strike): Promise<void> {
-  await ingester.kill();
+async function kill({ service, random }: Strike): Promise<void> {
+  await service.kill();
   await shortly(random);
-  ingester.startAgain();
+  service.startAgain();
 }
 
-async function freeze({ ingester, random }: Strike): Promise<void> {
-  ingester.freeze();
+async function freeze({ service, random }: Strike): Promise<void> {
+  service.freeze();
   await longer(random);
-  ingester.thaw();
+  service.thaw();
 }
 
-async function end({ ingester, random }: Strike): Promise<void> {
-  await ingester.end();
+async function end({ service, random }: Strike): Promise<void> {
+  await service.end();
   await shortly(random);
-  ingester.startAgain();
+  service.startAgain();
 }
 
 const network =
-  (proxiesOf: (ingester: ChaosIngester) => readonly TcpProxy[], trouble: "cut" | "stall" | "delay") =>
-  async ({ ingester, random }: Strike): Promise<void> => {
+  (proxiesOf: (service: ChaosService) => readonly TcpProxy[], trouble: "cut" | "stall" | "delay") =>
+  async ({ service, random }: Strike): Promise<void> => {
     const delayMs = random.integer(5, 150);
-    for (const proxy of proxiesOf(ingester)) {
+    for (const proxy of proxiesOf(service)) {
       if (trouble === "delay") proxy.delay(delayMs);
       else proxy[trouble]();
     }
     await (trouble === "cut" ? shortly(random) : longer(random));
-    for (const proxy of proxiesOf(ingester)) proxy.heal();
+    for (const proxy of proxiesOf(service)) proxy.heal();
   };
-const toPostgres = (ingester: ChaosIngester): readonly TcpProxy[] => [ingester.postgres];
-const toNats = (ingester: ChaosIngester): readonly TcpProxy[] => ingester.nats;
+const toPostgres = ({ postgres }: ChaosService): readonly TcpProxy[] => [postgres];
+const toNats = ({ nats }: ChaosService): readonly TcpProxy[] => nats;
 
 const terminate =
   (applicationName: string) =>
@@ -142,6 +142,17 @@ export const faults: readonly Fault[] = [
       system.postgres.resume();
     },
   },
+];
+
+/** What happens to gateways, where there are some. */
+export const gatewayFaults: readonly Fault[] = [
+  { kind: "kill gateway", victim: "gateway", weight: 8, strike: kill },
+  { kind: "freeze gateway", victim: "gateway", weight: 4, strike: freeze },
+  { kind: "stop gateway", victim: "gateway", weight: 2, strike: end },
+  { kind: "cut gateway from PostgreSQL", victim: "gateway", weight: 2, strike: network(toPostgres, "cut") },
+  { kind: "stall gateway's PostgreSQL", victim: "gateway", weight: 1, strike: network(toPostgres, "stall") },
+  { kind: "cut gateway from NATS", victim: "gateway", weight: 2, strike: network(toNats, "cut") },
+  { kind: "stall gateway's NATS", victim: "gateway", weight: 2, strike: network(toNats, "stall") },
 ];
 
 /** A crash of NATS that loses what it had not synced: up to five seconds of acknowledged messages. */

@@ -1,19 +1,19 @@
 import { setTimeout as pause } from "node:timers/promises";
-import type { ChaosIngester } from "./chaos-ingester.ts";
+import type { ChaosService } from "./chaos-service.ts";
 
 const askEveryMs = 25;
 
 /** Who leads, asked of each ingester again and again. */
 export class RoleWatch {
-  readonly #ingesters: readonly ChaosIngester[];
-  readonly #roles = new Map<ChaosIngester, string | undefined>();
+  readonly #ingesters: readonly ChaosService[];
+  readonly #roles = new Map<ChaosService, string | undefined>();
 
-  constructor(ingesters: readonly ChaosIngester[]) {
+  constructor(ingesters: readonly ChaosService[]) {
     this.#ingesters = ingesters;
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const watch = async (ingester: ChaosIngester): Promise<void> => {
+    const watch = async (ingester: ChaosService): Promise<void> => {
       while (!signal.aborted) {
         this.#roles.set(ingester, await ingester.role());
         await pause(askEveryMs);
@@ -22,15 +22,15 @@ export class RoleWatch {
     await Promise.all(this.#ingesters.map(watch));
   }
 
-  get leader(): ChaosIngester | undefined {
+  get leader(): ChaosService | undefined {
     return this.#ingesters.find((ingester) => this.#roles.get(ingester) === "leader");
   }
 
-  other(than: ChaosIngester): ChaosIngester | undefined {
+  other(than: ChaosService): ChaosService | undefined {
     return this.#ingesters.find((ingester) => ingester !== than);
   }
 
-  isLeader(ingester: ChaosIngester): boolean {
+  isLeader(ingester: ChaosService): boolean {
     return this.#roles.get(ingester) === "leader";
   }
 }

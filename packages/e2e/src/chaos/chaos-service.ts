@@ -1,9 +1,11 @@
 import { fileURLToPath } from "node:url";
 import { freePort, spawnService, startProxy, type LineProcess, type TcpProxy } from "@walcast/testkit";
 
-const entry = fileURLToPath(new URL("../../../../services/ingester/src/main.ts", import.meta.url));
+const entryOf = (service: ChaosServiceOptions["service"]): string =>
+  fileURLToPath(new URL(`../../../../services/${service}/src/main.ts`, import.meta.url));
 
-export interface ChaosIngesterOptions {
+export interface ChaosServiceOptions {
+  readonly service: "ingester" | "gateway";
   readonly name: string;
   readonly postgresUrl: string;
   /** One for each server. */
@@ -11,31 +13,34 @@ export interface ChaosIngesterOptions {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** An ingester that is killed and started again on its own network, which breaks apart from others'. */
-export class ChaosIngester {
+/** A service that is killed and started again on its own network, which breaks apart from others'. */
+export class ChaosService {
   readonly name: string;
   readonly postgres: TcpProxy;
   readonly nats: readonly TcpProxy[];
   /** What the ended processes wrote. */
   readonly #history: string[] = [];
   readonly #env: Readonly<Record<string, string>>;
-  readonly #port: number;
+  readonly #entry: string;
+  readonly port: number;
   #process: LineProcess;
   #isExpectedToEnd = false;
 
   private constructor(options: {
     name: string;
+    entry: string;
     postgres: TcpProxy;
     nats: TcpProxy[];
     env: Record<string, string>;
     port: number;
   }) {
     [this.name, this.postgres, this.nats] = [options.name, options.postgres, options.nats];
-    [this.#env, this.#port] = [options.env, options.port];
+    [this.#env, this.#entry, this.port] = [options.env, options.entry, options.port];
     this.#process = this.#spawn();
   }
 
-  static async start(options: ChaosIngesterOptions): Promise<ChaosIngester> {
+  static async start(options: ChaosServiceOptions): Promise<ChaosService> {
+    const { service } = options;
     const postgres = await startProxy({ target: options.postgresUrl });
     const nats: TcpProxy[] = [];
     for (const target of options.natsUrls) nats.push(await startProxy({ target }));
@@ -44,10 +49,11 @@ export class ChaosIngester {
       ...options.env,
       DATABASE_URL: postgres.url,
       NATS_URL: nats.map((proxy) => proxy.url).join(","),
-      INGESTER_HOST: "127.0.0.1",
-      INGESTER_PORT: String(port),
+      ...(service === "ingester"
+        ? { INGESTER_HOST: "127.0.0.1", INGESTER_PORT: String(port) }
+        : { HOST: "127.0.0.1", PORT: String(port) }),
     };
-    return new ChaosIngester({ name: options.name, postgres, nats, env, port });
+    return new ChaosService({ name: options.name, entry: entryOf(service), postgres, nats, env, port });
   }
 
   get isRunning(): boolean {
@@ -68,7 +74,7 @@ export class ChaosIngester {
   async role(): Promise<string | undefined> {
     if (!this.#process.isRunning) return undefined;
     try {
-      const response = await fetch(`http://127.0.0.1:${this.#port}/healthz`, { signal: AbortSignal.timeout(250) });
+      const response = await fetch(`http://127.0.0.1:${this.port}/healthz`, { signal: AbortSignal.timeout(250) });
       const { status, role } = (await response.json()) as { readonly status: string; readonly role?: string };
       return status === "ok" ? role : undefined;
     } catch {
@@ -112,6 +118,6 @@ export class ChaosIngester {
 
   #spawn(): LineProcess {
     this.#isExpectedToEnd = false;
-    return spawnService({ entry, env: this.#env, name: this.name });
+    return spawnService({ entry: this.#entry, env: this.#env, name: this.name });
   }
 }
