@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 /** Workspace packages resolve to their sources, so tests need no build; the rest is what vite uses for Node.js. */
 const conditions = ["@walcast/source", "module", "node", "development|production"];
 const roots = "{packages,services,deploy}";
-const minutesLong = ["docker", "chaos", "soak"].map((kind) => `**/*.${kind}.test.ts`);
+const minutesLong = ["docker", "chaos", "soak", "torture"].map((kind) => `**/*.${kind}.test.ts`);
 const exclude = ["**/node_modules/**", "**/dist/**", "**/.toolchain/**", ...minutesLong];
 const servers = ["pg", "nats", "redis"].map((server) => `${roots}/**/*.${server}.test.ts`);
 const e2e = [`${roots}/**/*.e2e.test.ts`];
