@@ -2,6 +2,7 @@ import { fileURLToPath } from "node:url";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
 import { streamName } from "@walcast/change-log";
+import { parseLsn, parsePosition, zeroLsn } from "@walcast/model";
 import {
   createDatabase,
   freePort,
@@ -31,7 +32,13 @@ export interface RunningService {
   readonly process: LineProcess;
   readonly port: number;
   /** What `/healthz` says, whatever its status. */
-  health(): Promise<{ readonly status: string; readonly role?: string; readonly problems: readonly Problem[] }>;
+  health(): Promise<{
+    readonly status: string;
+    readonly role?: string;
+    /** A gateway's: what it has read of the log. */
+    readonly position?: string | null;
+    readonly problems: readonly Problem[];
+  }>;
 }
 
 export interface Problem {
@@ -154,6 +161,22 @@ export async function untilHealthy(service: RunningService): Promise<void> {
   ).catch((cause: unknown) => {
     throw new Error(service.process.failure("did not become healthy").message, { cause });
   });
+}
+
+/** Runs SQL that changes published rows, and waits until every gateway has read them: who joins later is not told of them. */
+export async function settle({ sql, gateways }: Pick<Cluster, "sql" | "gateways">, text: string): Promise<void> {
+  const { rows } = await sql.query<{ lsn: string }>("SELECT pg_current_wal_lsn()::text AS lsn");
+  const before = parseLsn(rows[0]?.lsn ?? "") ?? zeroLsn;
+  await sql.query(text);
+  for (const gateway of gateways) {
+    await waitUntil(
+      async () => {
+        const { position } = await gateway.health();
+        return (parsePosition(position ?? "")?.commitLsn ?? zeroLsn) >= before;
+      },
+      { what: `${gateway.process.name} to have read it` },
+    );
+  }
 }
 
 /** The problem that a service reports with this code. */

@@ -1,6 +1,6 @@
 import { waitUntil } from "@walcast/testkit";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
-import { startCluster, type Cluster } from "./cluster.ts";
+import { settle, startCluster, type Cluster } from "./cluster.ts";
 import { openRaw, type RawSocket } from "./raw-socket.ts";
 import { connectClient, isSubscribed, type TestSubscription, type Wanted } from "./realtime-clients.ts";
 
@@ -170,10 +170,12 @@ describe("updates and deletes", () => {
   ];
 
   it("under the default identity: updates by new values, deletes by the key, nothing by an unchanged TOAST value", async () => {
-    await cluster.sql.query(`
-      CREATE TABLE by_key (id int PRIMARY KEY, status int, body text, note text);
+    await settle(
+      cluster,
+      `CREATE TABLE by_key (id int PRIMARY KEY, status int, body text, note text);
       ALTER TABLE by_key ALTER body SET STORAGE EXTERNAL;
-      INSERT INTO by_key VALUES (1, 1, repeat('x', 10000)), (2, 1, 'xyz')`);
+      INSERT INTO by_key VALUES (1, 1, repeat('x', 10000)), (2, 1, 'xyz')`,
+    );
     expect(await received("by_key", filters, change("by_key"))).toEqual({
       "status=eq.1": ["UPDATE 20"],
       "status=eq.2": ["UPDATE 1"],
@@ -187,11 +189,13 @@ describe("updates and deletes", () => {
   });
 
   it("under REPLICA IDENTITY FULL: deletes by any column, TOAST values filled in", async () => {
-    await cluster.sql.query(`
-      CREATE TABLE by_row (id int PRIMARY KEY, status int, body text, note text);
+    await settle(
+      cluster,
+      `CREATE TABLE by_row (id int PRIMARY KEY, status int, body text, note text);
       ALTER TABLE by_row ALTER body SET STORAGE EXTERNAL;
       ALTER TABLE by_row REPLICA IDENTITY FULL;
-      INSERT INTO by_row VALUES (1, 1, repeat('x', 10000)), (2, 1, 'xyz')`);
+      INSERT INTO by_row VALUES (1, 1, repeat('x', 10000)), (2, 1, 'xyz')`,
+    );
     expect(await received("by_row", filters, change("by_row"))).toEqual({
       "status=eq.1": ["UPDATE 20", "DELETE 20"],
       "status=eq.2": ["UPDATE 1", "DELETE 1"],
