@@ -6,7 +6,7 @@ import {
   type JetStreamManager,
   type JsMsg,
 } from "@nats-io/jetstream";
-import type { NatsConnection } from "@nats-io/nats-core";
+import type { NatsConnection, QueuedIterator, Status } from "@nats-io/nats-core";
 import { comparePositions, type Position } from "@walcast/model";
 import { decodeBatch, isBelief, type BatchHeader } from "./batch.ts";
 import { continuityOf } from "./continuity.ts";
@@ -227,12 +227,13 @@ const lossSigns: ReadonlySet<ConsumerNotification["type"]> = new Set([
 
 /** Calls back when the connection was lost and is there again, or when the consumer may be gone. Returns how to stop it. */
 function watchConsumer(nc: NatsConnection, messages: ConsumerMessages, callback: () => void): () => void {
-  const statuses = nc.status();
+  // The end of a loop over it would be noticed at the next status only, and each reading would leave one behind.
+  const statuses = nc.status() as QueuedIterator<Status>;
   void (async () => {
     for await (const status of statuses) if (status.type === "reconnect") callback();
   })();
   void (async () => {
     for await (const notification of messages.status()) if (lossSigns.has(notification.type)) callback();
   })();
-  return () => void statuses[Symbol.asyncIterator]().return?.();
+  return () => statuses.stop();
 }

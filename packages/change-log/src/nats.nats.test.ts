@@ -84,6 +84,24 @@ describe("NatsChangeLog", () => {
   const record = JSON.stringify({ id: 1, body: "0123456789".repeat(300_000) });
   const large = (place: string): Batch => makeBatch([{ at: place, record }]);
 
+  it("leaves nothing behind on the connection when a reading ends", async () => {
+    const { log } = await open();
+    await (await log.openWriter()).append(insertsAt("1.0/1.0", "1.0/2.0"));
+    const { listeners } = (log.connection as unknown as { protocol: { listeners: unknown[] } }).protocol;
+    const before = listeners.length;
+    for (let i = 0; i < 5; i++) {
+      const stop = new AbortController();
+      const reading = await log.read({ from: { after: position("1.0/1.0") }, signal: stop.signal });
+      for await (const entry of reading) {
+        expect(listeners.length).toBeGreaterThan(before);
+        expect(entry.tag).toBe("batch");
+        break;
+      }
+      stop.abort();
+    }
+    await waitUntil(() => listeners.length === before, { what: "the readings to have let go" });
+  });
+
   it("waits with a reading for the stream to be there", async () => {
     const { log, readAfter } = await open();
     const reading = readAfter("1.0/1.0");
