@@ -223,6 +223,7 @@ class Torture {
       await this.#untilNone(fleet, () => fleet.lagging(wanted), "to have everything");
     } catch (error) {
       this.#problem(String(error));
+      for (const gateway of this.#system.gateways) this.#problem(`${gateway.name}: ${await healthOf(gateway)}`);
     }
     this.#catchUpsMs.push(Math.round(performance.now() - beginMs));
     await this.#compareRows(fleet, specs);
@@ -300,9 +301,18 @@ class Torture {
   }
 }
 
+const healthOf = async ({ port }: ChaosService): Promise<string> => {
+  const ask = async (path: string): Promise<string> =>
+    await (await fetch(`http://127.0.0.1:${port}${path}`, { signal: AbortSignal.timeout(5_000) })).text();
+  const metrics = (await ask("/metrics"))
+    .split("\n")
+    .filter((line) => /changes_total|resumes|guarded|position/u.test(line));
+  return [await ask("/healthz"), ...metrics.filter((line) => !line.startsWith("#"))].join(" ");
+};
+
 /** The newest of what it complained about. */
 const warningsOf = ({ lines }: ChaosService): readonly string[] =>
-  lines.filter((line) => !line.includes('"level":"info"')).slice(-60);
+  lines.filter((line) => !line.startsWith("Warning: uWS")).slice(-60);
 
 interface CompareReport {
   readonly gaps_told: number;
