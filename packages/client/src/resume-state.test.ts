@@ -109,6 +109,31 @@ describe("a gap", () => {
   });
 });
 
+describe("a gap before what has come already", () => {
+  it("is none, and nothing comes twice", () => {
+    const gaps: Gap[] = [];
+    const state = new ResumeState({ onGap: (gap) => gaps.push(gap) });
+    for (const position of ["1.0/10.0", "1.0/90.0"]) state.incoming(change(position));
+    expect(resumeOf(state.outgoing(join))).toEqual({ from: "1.0/10.0" });
+    const hole = { extension: "resume", status: "error", message: "ResumeGap: …" };
+    expect(["1.0/50.0", "1.0/90.0"].map((position) => state.incoming(system({ ...hole, position })))).toEqual([
+      false,
+      false,
+    ]);
+    expect([state.incoming(change("1.0/90.0")), state.incoming(change("1.0/91.0"))]).toEqual([false, true]);
+    expect(gaps).toEqual([]);
+  });
+
+  it("is one where the server's log ends before what was asked for", () => {
+    const gaps: Gap[] = [];
+    const state = new ResumeState({ onGap: (gap) => gaps.push(gap) });
+    for (const position of ["1.0/10.0", "1.0/90.0"]) state.incoming(change(position));
+    const end = { extension: "resume", status: "error", message: "ResumeGap: …", position: "1.0/5.0" };
+    expect([state.incoming(system(end)), state.incoming(change("1.0/6.0"))]).toEqual([true, true]);
+    expect(gaps).toHaveLength(1);
+  });
+});
+
 describe("storage", () => {
   it("carries positions over to another run", () => {
     const storage = memory();

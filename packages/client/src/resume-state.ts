@@ -78,28 +78,30 @@ export class ResumeState {
     const [topic, event, payload] = Array.isArray(frame)
       ? [String(frame[2]), frame[3], fieldsOf(frame[4])]
       : [String(fieldsOf(frame)["topic"]), fieldsOf(frame)["event"], fieldsOf(fieldsOf(frame)["payload"])];
-    if (event === "system") {
-      this.#system(topic, payload);
-      return true;
-    }
+    if (event === "system") return this.#system(topic, payload);
     const data = event === "postgres_changes" ? fieldsOf(payload["data"]) : payload;
     const { position } = data as { position?: unknown };
     if (typeof position !== "string" || typeof data["type"] !== "string") return true;
     return this.#isNew(topic, position, JSON.stringify([event, payload["ids"]]));
   }
 
-  /** The subscription began, caught up, or has a hole. */
-  #system(topic: string, { position, extension, status, message }: Fields): void {
-    if (typeof position !== "string") return;
+  /** The subscription began, caught up, or has a hole. False: the hole is of no matter to the client. */
+  #system(topic: string, { position, extension, status, message }: Fields): boolean {
+    if (typeof position !== "string") return true;
     if (extension === "postgres_changes") {
       if (this.position(topic) === undefined) this.#store(topic, { last: position, before: position, seen: new Set() });
     } else if (extension === "snapshot" && status === "ok") {
       // The rows are those of this place, whatever came before.
       this.#store(topic, { last: position, before: position, seen: new Set() });
     } else if (extension === "resume" && status === "error") {
+      // It asked for what follows the change before the newest, and has the newest: what is missing between is not for it.
+      const place = this.#places.get(topic);
+      const isHad = place !== undefined && comparePositions(position, place.last) <= 0;
+      if (isHad && comparePositions(place.before, position) < 0) return false;
       this.#store(topic, { last: position, before: position, seen: new Set() });
       this.#options.onGap?.({ topic, position, message: String(message) });
     }
+    return true;
   }
 
   #isNew(topic: string, position: string, frame: string): boolean {
