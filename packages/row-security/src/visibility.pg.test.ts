@@ -393,6 +393,16 @@ describe("many at once", () => {
     await expect(visibility.visible(request, { signal: stop.signal })).rejects.toThrow("the channel is gone");
   });
 
+  it("policies are asked about the rows in question and no others", async () => {
+    await database.sql(`
+      CREATE TABLE touchy (id int PRIMARY KEY) WITH (autovacuum_enabled = false);
+      INSERT INTO touchy SELECT generate_series(1, 10000);
+      ALTER TABLE touchy ENABLE ROW LEVEL SECURITY;
+      GRANT SELECT ON touchy TO %user%;
+      CREATE POLICY touchy ON touchy USING (1 / (CASE WHEN id = 5000 THEN 1 ELSE 0 END) = 1)`);
+    expect(await visible("touchy", user(ann), [id(5_000), id(20_000)])).toEqual([true, false]);
+  });
+
   it("a slow table leaves a connection to the others", async () => {
     await reopen({ size: 2, timeoutMs: 1_500 });
     const slow = Array.from({ length: 4 }, (_, n) =>

@@ -164,8 +164,10 @@ function questionFor(facts: TableFacts): string {
 
 /**
  * $1: the keys as a JSON array, which PostgreSQL reads into the key's own types, so that any type will do and its index is
- * used; $2: the role. It answers with the places of the visible keys. `current_user` is asked once, and guards against a
- * transaction that did not begin: then nobody switched roles, and the question would be walcast's own.
+ * used; $2: the role. It answers with the places of the visible keys. `OFFSET 0` keeps each key a lookup of its own: left to
+ * itself the planner reads tables of up to some ten thousand rows as a whole, and asks the policy about every row (measured:
+ * 9.5 ms in place of 0.4 ms). `current_user` is asked once, and guards against a transaction that did not begin: then nobody
+ * switched roles, and the question would be walcast's own.
  */
 function buildQuestion({ schema, table, isPartitioned, primaryKey }: TableFacts): string {
   const columns = primaryKey.map(({ name, type, wire }) => {
@@ -183,6 +185,6 @@ function buildQuestion({ schema, table, isPartitioned, primaryKey }: TableFacts)
            pg_catalog.pg_current_snapshot()::pg_catalog.text AS snapshot
       FROM ROWS FROM (pg_catalog.json_to_recordset($1::pg_catalog.json) AS (${columns.join(", ")}))
            WITH ORDINALITY AS k(${aliases.join(", ")}, n)
-      JOIN ${from} AS t ON ${conditions.join(" AND ")}
+      CROSS JOIN LATERAL (SELECT FROM ${from} AS t WHERE ${conditions.join(" AND ")} OFFSET 0) AS t
      WHERE current_user = $2::pg_catalog.text`;
 }
