@@ -247,8 +247,5 @@ describe("row level security", () => {
       return changesOf(socket).map(({ record }) => record?.["id"]);
     };
     expect([await ids(d1), await ids(d1too), await ids(d2), await ids(without)]).toEqual([[1, 4], [1, 4], [3, 4], [4]]);
-    // Equal headers are one question, whatever else their proxies add.
-    const metrics = await (await fetch(`http://127.0.0.1:${gateway.port}/metrics`)).text();
-    expect(metrics).toContain('walcast_gateway_policy_question_seconds_count{outcome="answered"} 2');
   });
 });
