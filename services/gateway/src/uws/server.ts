@@ -83,7 +83,6 @@ const exclusivePort = 1;
 /** Frames are handled for so long in one turn of the event loop. */
 const turnMs = 3;
 const sweepEveryMs = 5_000;
-const outboxesEveryMs = 250;
 
 /** The WebSocket server: translates between uWebSockets.js and connections, and nothing else. */
 export class Server {
@@ -98,12 +97,13 @@ export class Server {
   /** It will be handled in the next turn of the event loop. */
   #isHandling = false;
   #listenSocket: us_listen_socket | undefined;
-  #timers: readonly NodeJS.Timeout[] = [];
+  #sweep: NodeJS.Timeout | undefined;
   #isDraining = false;
 
   constructor(options: ServerOptions) {
     this.#options = options;
-    this.#slowConsumers = new SlowConsumers(options.config.OUTBOX_LIMIT_BYTES);
+    const limitBytes = options.config.OUTBOX_LIMIT_BYTES;
+    this.#slowConsumers = new SlowConsumers({ limitBytes, look: () => this.#letSlowConsumersGo() });
     this.#app = App();
     for (const path of ["/socket/websocket", "/realtime/v1/websocket"]) this.#addWebSocket(path);
     this.#eventStreams = new EventStreams({
@@ -127,12 +127,14 @@ export class Server {
 
   publish = (name: string, frame: Buffer): void => {
     this.#app.publish(name, frame, false, this.#isCompressed(frame));
+    this.#slowConsumers.published(frame.length);
     this.#eventStreams.publish(name, frame);
   };
 
   /** A string goes as text, bytes as a binary frame. */
   publishFrame = (name: string, frame: string | Uint8Array): void => {
     this.#app.publish(name, frame, typeof frame !== "string", this.#isCompressed(frame));
+    this.#slowConsumers.published(frame.length);
     if (typeof frame === "string") this.#eventStreams.publish(name, frame);
   };
 
@@ -154,10 +156,8 @@ export class Server {
       ) => void;
       listen(host, config.PORT, exclusivePort, onListen);
     });
-    this.#timers = [
-      setInterval(() => this.#closeIdle(), sweepEveryMs),
-      setInterval(() => this.#letSlowConsumersGo(), outboxesEveryMs),
-    ];
+    this.#sweep = setInterval(() => this.#closeIdle(), sweepEveryMs);
+    this.#slowConsumers.start();
   }
 
   /** Closes all connections, spread over `windowMs` so that they do not all return to the next gateway at once. */
@@ -173,7 +173,8 @@ export class Server {
   }
 
   close(): void {
-    for (const timer of this.#timers) clearInterval(timer);
+    clearInterval(this.#sweep);
+    this.#slowConsumers.stop();
     if (this.#listenSocket !== undefined) us_listen_socket_close(this.#listenSocket);
     this.#listenSocket = undefined;
     this.#eventStreams.close();
@@ -198,7 +199,6 @@ export class Server {
       this.#slowConsumers.letGo(socket);
       this.#countSlow(socket);
     }
-    this.#slowConsumers.cutOverdue();
   }
 
   #countSlow(socket: WebSocket<SocketData>): void {
@@ -331,6 +331,7 @@ export class Server {
           if (data.isGone) this.publishFrame(name, frame);
           else {
             socket.publish(name, frame, typeof frame !== "string", this.#isCompressed(frame));
+            this.#slowConsumers.published(frame.length);
             if (typeof frame === "string") this.#eventStreams.publish(name, frame);
           }
         },

@@ -12,10 +12,13 @@ export interface Outbox {
 /** A client that is let go has this long to read what waits for it. */
 const graceMs = 10_000;
 const leastMarginBytes = 16 * 1024 * 1024;
+/** Outboxes are looked at so often, and whenever so much has been published since. */
+const lookEveryMs = 250;
+const lookEveryBytes = leastMarginBytes / 4;
 
 /**
  * Where the library itself gives a socket up: it leaves out one frame and closes at once, without a code (1006). Far enough
- * beyond our limit that we come first, unless very much is published within one look at the outboxes.
+ * beyond our limit that we come first, unless a single frame is as long.
  */
 export const cutLimitBytes = (limitBytes: number): number => limitBytes + Math.max(limitBytes, leastMarginBytes);
 
@@ -25,10 +28,31 @@ export const cutLimitBytes = (limitBytes: number): number => limitBytes + Math.m
  */
 export class SlowConsumers {
   readonly #limitBytes: number;
+  /** Asks `isSlow` about all sockets. */
+  readonly #look: () => void;
   readonly #leaving = new Map<Outbox, number>();
+  #publishedBytes = 0;
+  #timer: NodeJS.Timeout | undefined;
 
-  constructor(limitBytes: number) {
+  constructor({ limitBytes, look }: { readonly limitBytes: number; readonly look: () => void }) {
     this.#limitBytes = limitBytes;
+    this.#look = look;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.#lookNow(), lookEveryMs);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Much published makes for a look once the library has written it: in the next turn of the event loop. */
+  published(bytes: number): void {
+    const before = this.#publishedBytes;
+    this.#publishedBytes += bytes;
+    if (before < lookEveryBytes && this.#publishedBytes >= lookEveryBytes) setImmediate(() => this.#lookNow());
   }
 
   isSlow(socket: Outbox): boolean {
@@ -52,8 +76,15 @@ export class SlowConsumers {
     this.#leaving.delete(socket);
   }
 
+  #lookNow(): void {
+    this.#publishedBytes = 0;
+    if (this.#timer === undefined) return;
+    this.#look();
+    this.#cutOverdue();
+  }
+
   /** Closes those that do not read at all. */
-  cutOverdue(): void {
+  #cutOverdue(): void {
     const nowMs = performance.now();
     for (const [socket, deadlineMs] of this.#leaving) if (nowMs >= deadlineMs) socket.close();
   }
