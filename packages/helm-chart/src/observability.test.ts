@@ -8,8 +8,12 @@ describe("alerts and dashboard", () => {
     for (const { query } of dashboardQueries()) expect(query).not.toContain("$__");
   });
 
-  it.skipIf(!hasPrometheus)("are rules that Prometheus takes, and fire when and only when they should", () => {
-    expect(promtool("check", "rules", "alerts.yaml")).toContain("SUCCESS");
-    expect(promtool("test", "rules", "alerts.test.yaml")).toContain("SUCCESS");
-  });
+  it.skipIf(!hasPrometheus())(
+    "are rules and settings that Prometheus takes, and fire when and only when they should",
+    () => {
+      expect(promtool("check", "rules", "alerts.yaml")).toContain("SUCCESS");
+      expect(promtool("test", "rules", "alerts.test.yaml")).toContain("SUCCESS");
+      expect(promtool("check", "config", "--syntax-only", "prometheus.yml")).toContain("SUCCESS");
+    },
+  );
 });

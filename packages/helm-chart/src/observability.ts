@@ -2,19 +2,22 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { freePort, LineProcess, waitUntil } from "@walcast/testkit";
+import { findServerBinary, freePort, LineProcess, seekServerBinary, waitUntil } from "@walcast/testkit";
 import { stringify } from "yaml";
 import { chartPaths } from "./chart-paths.ts";
 
 const [alerts, dashboard] = chartPaths.copies.map(({ from }) => from) as [string, string];
 export const alertsPath = alerts;
 
-/** Prometheus is not part of what tests install: where it is missing, what needs it says that it was skipped. */
-export const hasPrometheus = spawnSync("promtool", ["--version"]).status === 0;
+/** False only where Prometheus is missing and cannot be installed by us: what needs it says then that it was skipped. */
+export const hasPrometheus = (): boolean => seekServerBinary("prometheus") !== undefined;
 
-/** `promtool` on a file beside the alerts. Returns what it printed; fails when it failed. */
+/** `promtool` (which comes with Prometheus) on a file beside the alerts. Returns what it printed; fails when it failed. */
 export function promtool(...args: readonly string[]): string {
-  const { status, stdout, stderr } = spawnSync("promtool", args, { cwd: dirname(alerts), encoding: "utf8" });
+  const { status, stdout, stderr } = spawnSync(join(dirname(findServerBinary("prometheus")), "promtool"), args, {
+    cwd: dirname(alerts),
+    encoding: "utf8",
+  });
   if (status !== 0) throw new Error(`promtool ${args.join(" ")}: ${stdout}${stderr}`);
   return stdout;
 }
@@ -56,7 +59,7 @@ export async function startPrometheus(targets: readonly string[]): Promise<Prome
   writeFileSync(join(folder, "prometheus.yml"), stringify(config));
   const process_ = new LineProcess({
     name: "Prometheus",
-    command: "prometheus",
+    command: findServerBinary("prometheus"),
     args: [
       `--config.file=${join(folder, "prometheus.yml")}`,
       `--storage.tsdb.path=${join(folder, "data")}`,

@@ -1,7 +1,7 @@
 export { createDatabase, type TestDatabase } from "./database.ts";
 export { containerLog, docker, DockerError, getInside, isHealthy, lines } from "./docker.ts";
 export { MissingServerError, ProcessFailedError, WaitTimeoutError } from "./errors.ts";
-export { findServerBinary, type ServerBinary } from "./server-binaries.ts";
+export { findServerBinary, seekServerBinary, type ServerBinary } from "./server-binaries.ts";
 export { freePort } from "./free-port.ts";
 export { LineProcess, type LineProcessOptions, type ProcessExit, type WaitForLineOptions } from "./line-process.ts";
 export { type NatsOptions, startNats } from "./nats.ts";

@@ -4,7 +4,7 @@ import { delimiter, join } from "node:path";
 import { MissingServerError } from "./errors.ts";
 
 /** Debian names the packages after their binary. */
-export type ServerBinary = "nats-server" | "redis-server" | "chromium";
+export type ServerBinary = "nats-server" | "redis-server" | "chromium" | "prometheus";
 
 const POLICY = "/usr/sbin/policy-rc.d";
 const EXTRA_FOLDERS = ["/usr/local/bin", "/usr/sbin", "/usr/bin", "/opt/homebrew/bin"];
@@ -12,16 +12,22 @@ const HOMEBREW_FORMULA: Readonly<Record<ServerBinary, string>> = {
   "nats-server": "nats-server",
   "redis-server": "redis",
   chromium: "chromium",
+  prometheus: "prometheus",
 };
 
 /** The path of a server's binary; installs it when this machine lets us, and else says what to install. */
 export function findServerBinary(name: ServerBinary): string {
+  const found = seekServerBinary(name);
+  if (found !== undefined) return found;
+  throw new MissingServerError(howToInstall(name));
+}
+
+/** As `findServerBinary`; undefined where it is missing and this machine does not let us install it. */
+export function seekServerBinary(name: ServerBinary): string | undefined {
   const found = lookUp(name);
   if (found !== undefined) return found;
   installServerBinaries([name]);
-  const installed = lookUp(name);
-  if (installed !== undefined) return installed;
-  throw new MissingServerError(howToInstall(name));
+  return lookUp(name);
 }
 
 /** Installs what is missing of several in one go, because refreshing the package lists is the slow part. */
