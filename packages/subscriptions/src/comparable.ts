@@ -3,6 +3,9 @@ import { parseBytea } from "./bytea.ts";
 import { parseDate, parseTime, parseTimestamp, parseTimetz } from "./datetime.ts";
 import { parseInterval } from "./interval.ts";
 import { compareJson, parseJsonb } from "./jsonb.ts";
+import { hasTooLargeOctet, parseMacaddr, parseMacaddr8 } from "./mac-address.ts";
+import { isMoneyOutOfRange, parseMoney, readMoney } from "./money.ts";
+import { isCidrOfHost, parseCidr, parseInet } from "./network.ts";
 import { compareDecimals, floatParser, integerParser, parseDecimal, parseOid, readInteger } from "./numbers.ts";
 import { trimSpace, trimTrailingBlanks } from "./space.ts";
 
@@ -35,6 +38,11 @@ const invalidSyntax =
   (text: string): string =>
     `${sqlState} invalid input syntax for type ${label}: "${text}"`;
 
+const outOfRange =
+  (label: string) =>
+  (text: string): string =>
+    `22003 (numeric_value_out_of_range) value "${text}" is out of range for type ${label}`;
+
 type Shape = Partial<ComparableType> & Pick<ComparableType, "label" | "parse">;
 
 const makeType = (shape: Shape): ComparableType => ({
@@ -51,10 +59,7 @@ const integerType = (label: string, bits: number): ComparableType =>
     label,
     parse: integerParser(bits),
     readBytes: readInteger,
-    refusal: (text) =>
-      /^[+-]?\d+$/.test(trimSpace(text))
-        ? `22003 (numeric_value_out_of_range) value "${text}" is out of range for type ${label}`
-        : invalidSyntax(label)(text),
+    refusal: (text) => (/^[+-]?\d+$/.test(trimSpace(text)) ? outOfRange(label)(text) : invalidSyntax(label)(text)),
   });
 
 const floatType = (label: string, parse: (text: string) => number | undefined): ComparableType =>
@@ -170,6 +175,30 @@ const types: Readonly<Record<string, ComparableType>> = {
   ),
   timestamptz: momentType("timestamp with time zone", (text) => parseTimestamp(text, { withZone: true })),
   interval: momentType("interval", parseInterval),
+  inet: makeType({ label: "inet", parse: parseInet }),
+  cidr: makeType({
+    label: "cidr",
+    parse: parseCidr,
+    refusal: (text) =>
+      isCidrOfHost(text)
+        ? `22P02 (invalid_text_representation) invalid cidr value: "${text}"`
+        : invalidSyntax("cidr")(text),
+  }),
+  macaddr: makeType({
+    label: "macaddr",
+    parse: parseMacaddr,
+    refusal: (text) =>
+      hasTooLargeOctet(text)
+        ? `22003 (numeric_value_out_of_range) invalid octet value in "macaddr" value: "${text}"`
+        : invalidSyntax("macaddr")(text),
+  }),
+  macaddr8: makeType({ label: "macaddr8", parse: parseMacaddr8 }),
+  money: makeType({
+    label: "money",
+    parse: parseMoney,
+    read: readMoney,
+    refusal: (text) => (isMoneyOutOfRange(text) ? outOfRange("money")(text) : invalidSyntax("money")(text)),
+  }),
 };
 
 /** `->>` of JSON gives text. */

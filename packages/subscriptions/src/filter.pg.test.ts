@@ -200,6 +200,32 @@ const typed: readonly TypeCase[] = [
     type: "interval",
     values: fc.constantFrom("1 mon", "30 days", "720:00:00", "1 day", "-1 day", "24:00:00.000001", "P1D"),
   },
+  {
+    type: "inet",
+    values: fc.constantFrom(
+      "10.0.0.1",
+      "10.0.0.1/32",
+      "10.0.0.1/8",
+      "10/8",
+      "10.1/16",
+      "::1",
+      "::ffff:10.0.0.1",
+      "::/0",
+    ),
+  },
+  {
+    type: "cidr",
+    values: fc.constantFrom("10", "10/8", "10.0.0.0/9", "10.0.0.0/32", "192.168/24", "::/0", "2001:DB8::/32"),
+  },
+  { type: "macaddr", values: fc.constantFrom("08:00:2b:01:02:03", "08002B-010203", "0800.2b01.0204", "f-0-0-0-0-0") },
+  { type: "macaddr8", values: fc.constantFrom("08:00:2b:01:02:03", "08002bfffe010203", "ff-00-00-00-00-00-00-00") },
+  { type: "money", values: fc.constantFrom("$1,234.50", "1234.5", "-$5", "(5)", "12.3", "90071992547409.93", "0") },
+  {
+    type: "inet[]",
+    name: "_inet",
+    values: fc.constantFrom("{}", "{10.0.0.1}", "{10.0.0.1/32,NULL}", "{::1}", "{10/8}"),
+  },
+  { type: "money[]", name: "_money", values: fc.constantFrom("{}", "{-5}", "{(5)}", '{"$1,234.50"}', "{1234.5}") },
   { type: "int4[]", name: "_int4", values: fc.constantFrom("{}", "{1}", "{1,2}", "{2}", "{NULL}", "{1,NULL}") },
   { type: "jsonb", values: fc.constantFrom("1", "1.0", '"1"', "[]", "{}", '{"a":1}', '{"a": 1.0}', "true", "[1,2]") },
 ];
