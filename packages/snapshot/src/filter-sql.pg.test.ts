@@ -25,6 +25,11 @@ const types = {
   d: ["date", 1082],
   ts: ["timestamptz", 1184],
   j: ["jsonb", 3802],
+  ip: ["inet", 869],
+  net: ["cidr", 650],
+  mac: ["macaddr", 829],
+  mac8: ["macaddr8", 774],
+  price: ["money", 790],
 } as const;
 const columns: readonly Column[] = Object.entries(types).map(([name, [type, typeOid]]) => ({
   name,
@@ -39,11 +44,16 @@ beforeAll(async () => {
   client = new Client({ connectionString: database.url, options: sessionOptions });
   await client.connect();
   await client.query(`
-    CREATE TABLE t (id int PRIMARY KEY, i int8, b bool, t text, v varchar, num numeric, f float8, u uuid, d date, ts timestamptz, j jsonb);
+    CREATE TABLE t (id int PRIMARY KEY, i int8, b bool, t text, v varchar, num numeric, f float8, u uuid, d date, ts timestamptz, j jsonb,
+      ip inet, net cidr, mac macaddr, mac8 macaddr8, price money);
     INSERT INTO t SELECT n, nullif(n % 5, 0), (ARRAY[true, false, NULL])[n % 3 + 1], (ARRAY['a','B','b','é','z','', NULL])[n % 7 + 1],
       (ARRAY['a','A b',NULL])[n % 3 + 1], (ARRAY[1, 1.50, 'NaN', -2, NULL]::numeric[])[n % 5 + 1], (ARRAY[1, 'NaN', NULL, 'Infinity']::float8[])[n % 4 + 1],
       ('00000000-0000-0000-0000-00000000000' || n % 4)::uuid, CASE WHEN n % 6 > 0 THEN date '2024-01-01' + n % 6 END,
-      CASE WHEN n % 4 > 0 THEN timestamptz '2024-01-01 12:00+00' + n % 4 * interval '1 hour' END, jsonb_build_object('k', n % 3)
+      CASE WHEN n % 4 > 0 THEN timestamptz '2024-01-01 12:00+00' + n % 4 * interval '1 hour' END, jsonb_build_object('k', n % 3),
+      (ARRAY['10.0.0.1', '10.0.0.1/8', '::1', NULL]::inet[])[n % 4 + 1], (ARRAY['10/8', '10.0.0.0/9', '::/0', NULL]::cidr[])[n % 4 + 1],
+      (ARRAY['08:00:2b:01:02:03', 'f0:00:2b:01:02:03', NULL]::macaddr[])[n % 3 + 1],
+      (ARRAY['08:00:2b:01:02:03', '08:00:2b:01:02:03:04:05', NULL]::macaddr8[])[n % 3 + 1],
+      (ARRAY[9, 1234.5, -5, NULL]::numeric[])[n % 4 + 1]::money
       FROM generate_series(1, 420) AS n`);
   const known = new Map<number, TypeInfo>();
   await new Catalog(client, known).loadBuiltIn();
@@ -71,6 +81,11 @@ const values: Readonly<Record<string, readonly string[]>> = {
   d: ["2024-01-03", "2024-01-01"],
   ts: ["2024-01-01T13:00:00Z", "2024-01-01 14:00:00+00"],
   "j->>k": ["0", "1"],
+  ip: ["10.0.0.1/32", "10/8", "::0001"],
+  net: ["10", "10.0/9", "::/0"],
+  mac: ["08002b-010203", "8:0:2b:1:2:4"],
+  mac8: ["08002b-fffe010203", "08:00:2b:01:02:04"],
+  price: ["$1,234.50", "(5)", "10"],
 };
 const not = fc.constantFrom("", "not.");
 const condition = fc.constantFrom(...Object.keys(values)).chain((column) =>

@@ -10,8 +10,11 @@ export interface FilterSql {
   readonly isWhole: boolean;
 }
 
-/** Types whose values PostgreSQL compares as filters do; `floating`: but for NaN, which records hold as null. */
-const exactTypes = new Set(["int2", "int4", "int8", "bool", "uuid", "date", "timestamp", "timestamptz"]);
+/**
+ * Types whose values PostgreSQL compares as filters do; `floating`: but for NaN, which records hold as null. Not money: how
+ * its values are read depends on the database's locale.
+ */
+const exactTypes = new Set("int2 int4 int8 bool uuid date timestamp timestamptz inet cidr macaddr macaddr8".split(" "));
 const textTypes = new Set(["text", "varchar"]);
 const floatingTypes = new Set(["numeric"]);
 const symbols = { eq: "=", neq: "<>", lt: "<", lte: "<=", gt: ">", gte: ">=" } as const;
