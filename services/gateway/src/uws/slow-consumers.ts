@@ -18,7 +18,7 @@ const lookEveryBytes = leastMarginBytes / 4;
 
 /**
  * Where the library itself gives a socket up: it leaves out one frame and closes at once, without a code (1006). Far enough
- * beyond our limit that we come first, unless a single frame is as long.
+ * beyond our limit that we come first, unless as much is published in one turn of the event loop.
  */
 export const cutLimitBytes = (limitBytes: number): number => limitBytes + Math.max(limitBytes, leastMarginBytes);
 
