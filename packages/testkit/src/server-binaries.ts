@@ -1,12 +1,24 @@
 import { spawnSync } from "node:child_process";
-import { accessSync, constants, existsSync, rmSync, writeFileSync } from "node:fs";
+import { accessSync, constants, existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { MissingServerError } from "./errors.ts";
 
 /** Debian names the packages after their binary. */
 export type ServerBinary = "nats-server" | "redis-server" | "chromium" | "prometheus";
 
-const POLICY = "/usr/sbin/policy-rc.d";
+/** One test process installs at a time: `apt-get update` does not wait for another one, as `install` does. */
+const INSTALL_LOCK = "/run/lock/walcast-apt-get";
+/** Debian starts a freshly installed service, on the default port, unless policy-rc.d says no. */
+const INSTALL = `
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e $policy ]; then
+    trap "rm -f $policy" EXIT
+    printf '#!/bin/sh\\nexit 101\\n' > $policy
+    chmod 755 $policy
+  fi
+  apt="apt-get -q -o DPkg::Lock::Timeout=180 -o Acquire::Retries=3"
+  $apt update
+  $apt install -y --no-install-recommends "$@"`;
 const EXTRA_FOLDERS = ["/usr/local/bin", "/usr/sbin", "/usr/bin", "/opt/homebrew/bin"];
 const HOMEBREW_FORMULA: Readonly<Record<ServerBinary, string>> = {
   "nats-server": "nats-server",
@@ -34,25 +46,13 @@ export function seekServerBinary(name: ServerBinary): string | undefined {
 export function installServerBinaries(names: readonly ServerBinary[]): void {
   const missing = names.filter((name) => lookUp(name) === undefined);
   if (missing.length === 0 || process.getuid?.() !== 0 || !existsSync("/usr/bin/apt-get")) return;
-  // Debian starts a freshly installed service, on the default port, unless this file says no.
-  const silencesServices = !existsSync(POLICY);
-  if (silencesServices) writeFileSync(POLICY, "#!/bin/sh\nexit 101\n", { mode: 0o755 });
-  try {
-    aptGet(["update"]);
-    aptGet(["install", "-y", "--no-install-recommends", ...missing]);
-  } finally {
-    if (silencesServices) rmSync(POLICY);
-  }
-}
-
-function aptGet(args: readonly string[]): void {
-  // Another apt-get on this machine is waited for, as when two test runs start together.
-  const options = ["-q", "-o", "DPkg::Lock::Timeout=180", "-o", "Acquire::Retries=3"];
-  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-  const result = spawnSync("apt-get", [...options, ...args], { encoding: "utf8", env });
+  const result = spawnSync("flock", [INSTALL_LOCK, "sh", "-ec", INSTALL, "sh", ...missing], {
+    encoding: "utf8",
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+  });
   if (result.status !== 0) {
     const tail = `${result.stdout}${result.stderr}`.trim().split("\n").slice(-15).join("\n");
-    throw new MissingServerError(`apt-get ${args.join(" ")} failed:\n${tail}`, { cause: result.error });
+    throw new MissingServerError(`apt-get install ${missing.join(" ")} failed:\n${tail}`, { cause: result.error });
   }
 }
 
