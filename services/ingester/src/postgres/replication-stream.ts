@@ -4,7 +4,6 @@ import { endClient, sessionOptions, streamOf, type Database } from "@walcast/pos
 import { escapeIdentifier, escapeLiteral, type Client } from "pg";
 import { LogicalReplicationService } from "pg-logical-replication";
 import { PublicationTooYoungError, ReplicationLostError } from "../errors.ts";
-import { FlushPace } from "../flush-pace.ts";
 import { divertCopyData } from "./copy-data.ts";
 import { explain } from "./preflight.ts";
 import { replicationName } from "./slot.ts";
@@ -34,9 +33,6 @@ export interface ReplicationStreamOptions {
 
 /** Unread bytes at which the socket is paused, and TCP makes the walsender wait. */
 const queueLimitBytes = 4 * 1024 * 1024;
-
-/** Idle turns, each of which lets the open batch go. */
-const idlePace = { perSecond: 1_000, burst: 20 };
 
 const tagXLogData = 0x77;
 /** Tag, start and end of the WAL data, and the time of sending. */
@@ -93,7 +89,6 @@ export class ReplicationStream {
   #keepaliveLsn: Lsn | undefined;
   #isPaused = false;
   #arrived = Promise.withResolvers<void>();
-  readonly #idlePace = new FlushPace({ ...idlePace, nowMs: performance.now() });
   #failure: Error | undefined;
   #lastHeardMs = performance.now();
   #timer: NodeJS.Timeout | undefined;
@@ -154,14 +149,12 @@ export class ReplicationStream {
         if (this.#hasNews) {
           wasIdle = false;
           yield this.#take({ isIdle: false });
-        } else if (wasIdle) await this.#arrival();
-        else if (await this.#isQuiet()) {
-          const waitMs = this.#idlePace.take(performance.now());
-          if (waitMs > 0) await this.#arrival(waitMs);
-          else {
-            wasIdle = true;
-            yield this.#take({ isIdle: true });
-          }
+        } else if (!wasIdle && (await this.#isQuiet())) {
+          wasIdle = true;
+          yield this.#take({ isIdle: true });
+        } else if (wasIdle) {
+          await this.#arrived.promise;
+          this.#arrived = Promise.withResolvers();
         }
       }
     } finally {
@@ -186,14 +179,6 @@ export class ReplicationStream {
     await new Promise(setImmediate);
     await new Promise(setImmediate);
     return !this.#hasNews;
-  }
-
-  /** Resolves when the socket has brought something, or after `limitMs`. */
-  async #arrival(limitMs?: number): Promise<void> {
-    const timer = limitMs === undefined ? undefined : setTimeout(() => this.#arrived.resolve(), limitMs);
-    await this.#arrived.promise;
-    clearTimeout(timer);
-    this.#arrived = Promise.withResolvers();
   }
 
   #take({ isIdle }: { isIdle: boolean }): Turn {
