@@ -11,6 +11,8 @@ const system = (payload: object): string => JSON.stringify(["1", null, topic, "s
 const subscribed = (position: string): string =>
   system({ extension: "postgres_changes", status: "ok", message: "Subscribed to PostgreSQL", position });
 const join = JSON.stringify(["1", "1", topic, "phx_join", { config: { postgres_changes: [] } }]);
+const answer = (ref: string, status = "ok"): string =>
+  JSON.stringify(["1", ref, topic, "phx_reply", { status, response: {} }]);
 const leave = JSON.stringify(["1", "2", topic, "phx_leave", {}]);
 
 const resumeOf = (frame: string): unknown =>
@@ -70,6 +72,33 @@ describe("a join", () => {
     });
   });
 
+  it("goes on where the channel was after the client gave up waiting for an answer, and left by itself", () => {
+    const state = new ResumeState({ storage: memory() });
+    state.incoming(change("1.0/10.0"));
+    state.incoming(change("1.0/18.0"));
+    for (let attempt = 0; attempt < 2; attempt++) {
+      expect(resumeOf(state.outgoing(join))).toEqual({ from: "1.0/10.0" });
+      state.outgoing(leave);
+      expect(state.incoming(answer("1"))).toBe(true); // too late
+      // The client does not take these: it has no channel.
+      expect([state.incoming(change("1.0/18.0")), state.incoming(change("1.0/20.0"))]).toEqual([false, false]);
+    }
+    state.outgoing(join);
+    state.incoming(answer("1"));
+    expect([state.incoming(change("1.0/18.0")), state.incoming(change("1.0/20.0"))]).toEqual([false, true]);
+    state.outgoing(leave);
+    expect(state.outgoing(join)).toBe(join);
+  });
+
+  it("that is refused is still to be answered", () => {
+    const state = new ResumeState({});
+    state.incoming(change("1.0/10.0"));
+    state.outgoing(join);
+    expect(state.incoming(answer("1", "error"))).toBe(true);
+    state.outgoing(leave);
+    expect(resumeOf(state.outgoing(join))).toEqual({ from: "1.0/10.0" });
+  });
+
   it("begins anew after the channel was left", () => {
     const state = new ResumeState({ storage: memory() });
     state.incoming(change("1.0/10.0"));
@@ -115,6 +144,7 @@ describe("a gap before what has come already", () => {
     const state = new ResumeState({ onGap: (gap) => gaps.push(gap) });
     for (const position of ["1.0/10.0", "1.0/90.0"]) state.incoming(change(position));
     expect(resumeOf(state.outgoing(join))).toEqual({ from: "1.0/10.0" });
+    state.incoming(answer("1"));
     const hole = { extension: "resume", status: "error", message: "ResumeGap: …" };
     expect(["1.0/50.0", "1.0/90.0"].map((position) => state.incoming(system({ ...hole, position })))).toEqual([
       false,
@@ -143,6 +173,7 @@ describe("storage", () => {
     former.incoming(change("1.0/20.0"));
     const state = new ResumeState({ storage });
     expect(resumeOf(state.outgoing(join))).toEqual({ from: "1.0/18.0" });
+    state.incoming(answer("1"));
     expect([state.incoming(subscribed("1.0/30.0")), state.incoming(change("1.0/20.0"))]).toEqual([true, true]);
     expect(resumeOf(state.outgoing(join))).toEqual({ from: "1.0/18.0" });
   });

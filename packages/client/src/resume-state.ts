@@ -41,6 +41,11 @@ const keyPrefix = "walcast:";
 export class ResumeState {
   readonly #options: ResumeStateOptions;
   readonly #places = new Map<string, Place>();
+  /**
+   * Joins that were not answered, by topic, with their reference; `undefined` when the client has given up waiting. It takes
+   * no changes until its next join is answered, and leaves by itself before it tries again.
+   */
+  readonly #unanswered = new Map<string, unknown>();
 
   constructor(options: ResumeStateOptions) {
     this.#options = options;
@@ -60,29 +65,30 @@ export class ResumeState {
   /** A frame of the client on its way out: joins get their position. */
   outgoing(text: string): string {
     if (!text.includes('"phx_join"') && !text.includes('"phx_leave"')) return text;
-    const frame = JSON.parse(text) as unknown;
-    const [topic, event] = Array.isArray(frame)
-      ? [String(frame[2]), frame[3]]
-      : [String(fieldsOf(frame)["topic"]), fieldsOf(frame)["event"]];
-    if (event === "phx_leave") this.forget(topic);
-    const from = event === "phx_join" ? this.position(topic) : undefined;
+    const { frame, ref, topic, event, payload } = parseFrame(text);
+    if (event === "phx_leave") {
+      if (this.#unanswered.has(topic)) this.#unanswered.set(topic, undefined);
+      else this.forget(topic);
+    }
+    if (event !== "phx_join") return text;
+    this.#unanswered.set(topic, ref);
+    const from = this.position(topic);
     if (from === undefined) return text;
-    if (Array.isArray(frame)) return JSON.stringify(frame.with(4, withResume(frame[4], from)));
-    return JSON.stringify({ ...fieldsOf(frame), payload: withResume(fieldsOf(frame)["payload"], from) });
+    if (Array.isArray(frame)) return JSON.stringify(frame.with(4, withResume(payload, from)));
+    return JSON.stringify({ ...fieldsOf(frame), payload: withResume(payload, from) });
   }
 
   /** A frame of the server. False: the client has had it already and must not see it. */
   incoming(text: string): boolean {
-    if (!text.includes('"position"')) return true;
-    const frame = JSON.parse(text) as unknown;
-    const [topic, event, payload] = Array.isArray(frame)
-      ? [String(frame[2]), frame[3], fieldsOf(frame[4])]
-      : [String(fieldsOf(frame)["topic"]), fieldsOf(frame)["event"], fieldsOf(fieldsOf(frame)["payload"])];
-    if (event === "system") return this.#system(topic, payload);
+    if (!text.includes('"position"') && !text.includes('"phx_reply"')) return true;
+    const { ref, topic, event, payload } = parseFrame(text);
+    if (event === "phx_reply" && ref !== undefined && this.#unanswered.get(topic) === ref && payload["status"] === "ok")
+      this.#unanswered.delete(topic);
+    if (event === "system") return this.#unanswered.has(topic) || this.#system(topic, payload);
     const data = event === "postgres_changes" ? fieldsOf(payload["data"]) : payload;
     const { position } = data as { position?: unknown };
     if (typeof position !== "string" || typeof data["type"] !== "string") return true;
-    return this.#isNew(topic, position, JSON.stringify([event, payload["ids"]]));
+    return !this.#unanswered.has(topic) && this.#isNew(topic, position, JSON.stringify([event, payload["ids"]]));
   }
 
   /** The subscription began, caught up, or has a hole. False: the hole is of no matter to the client. */
@@ -127,9 +133,25 @@ export class ResumeState {
   }
 }
 
+interface Frame {
+  readonly frame: unknown;
+  readonly ref: unknown;
+  readonly topic: string;
+  readonly event: unknown;
+  readonly payload: Fields;
+}
+
+function parseFrame(text: string): Frame {
+  const frame = JSON.parse(text) as unknown;
+  if (Array.isArray(frame)) {
+    return { frame, ref: frame[1], topic: String(frame[2]), event: frame[3], payload: fieldsOf(frame[4]) };
+  }
+  const { ref, topic, event, payload } = fieldsOf(frame);
+  return { frame, ref, topic: String(topic), event, payload: fieldsOf(payload) };
+}
+
 /** Current joins have a `config`, legacy ones have none. */
-function withResume(payload: unknown, from: string): Fields {
-  const fields = fieldsOf(payload);
+function withResume(fields: Fields, from: string): Fields {
   if (fields["config"] === undefined) return { ...fields, resume: { from } };
   return { ...fields, config: { ...fieldsOf(fields["config"]), resume: { from } } };
 }
