@@ -37,6 +37,15 @@ describe("createTokenVerifier", () => {
     expect((await verify(` ${encodeURIComponent(await sign(good))}\n`)).tag).toBe("valid");
   });
 
+  it("keeps claims that a double cannot hold as they are", async () => {
+    const own = `"uid":9007199254740993,"org":{"ids":[1e400,9007199254740993.5,0.1,7,-9223372036854775808]}`;
+    const given = `{"role":"authenticated","exp":${good.exp},"iss":"me",${own}}`;
+    const verdict = await verify(await signText(given));
+    expect(verdict.tag === "valid" && JSON.stringify(verdict.claims)).toBe(given);
+    const eternal = await verify(await signText(`{"role":"a","exp":9999999999999999999,"iat":1e0,"iss":"me"}`));
+    expect(eternal).toMatchObject({ tag: "valid", claims: { exp: 1e19, iat: 1 } });
+  });
+
   const refused: [string, () => Promise<string> | string, TokenVerdict][] = [
     ["an expired one", () => sign({ ...good, exp: seconds - 7 }), { tag: "expired", secondsAgo: 7 }],
     ["one without role", () => sign({ exp: good.exp, iss: "me" }), { tag: "claimsMissing" }],

@@ -2,6 +2,7 @@ import { webcrypto } from "node:crypto";
 import { compactVerify, decodeProtectedHeader, errors, type JWTPayload } from "jose";
 import { ApiKeys, apiKeyPrefix } from "./api-keys.ts";
 import { KeysUnavailableError } from "./errors.ts";
+import { parseExactly } from "./exact-json.ts";
 import { isSymmetric, type KeySet, type TokenHeader, type VerificationKey } from "./key-set.ts";
 
 /** What a verified token says. */
@@ -67,7 +68,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
       const key = await findKey(header, { secret, keySet: options.keySet });
       if (key === undefined) return { tag: "noSigner", kid: header.kid };
       const { payload } = await compactVerify(token, key, { algorithms });
-      return judge(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(payload)), options);
+      return judge(parseExactly(new TextDecoder("utf-8", { fatal: true }).decode(payload)), options);
     } catch (error) {
       if (error instanceof KeysUnavailableError) return { tag: "keysUnavailable", kid: header.kid };
       if (error instanceof errors.JWSSignatureVerificationFailed) return { tag: "signatureInvalid" };
