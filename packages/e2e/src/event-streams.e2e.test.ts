@@ -56,14 +56,12 @@ async function open(
     for await (const chunk of response.body ?? []) {
       text += Buffer.from(chunk as Uint8Array).toString();
       for (let end = text.indexOf("\n\n"); end !== -1; end = text.indexOf("\n\n")) {
-        const fields = new Map(
-          text
-            .slice(0, end)
-            .split("\n")
-            .map((line) => line.split(/: (.*)/s, 2) as [string, string]),
-        );
+        const lines = text.slice(0, end).split("\n");
+        const fields = new Map(lines.map((line) => line.split(/: (.*)/s, 2) as [string, string]));
         text = text.slice(end + 2);
-        const data = fields.get("data");
+        const data = fields.has("data")
+          ? lines.flatMap((line) => (line.startsWith("data: ") ? [line.slice("data: ".length)] : [])).join("\n")
+          : undefined;
         if (data !== undefined) events.push({ id: fields.get("id"), event: fields.get("event") ?? "message", data });
       }
     }
@@ -98,6 +96,25 @@ it("streams changes with filters and rights, digit by digit, and goes on after t
   await waitUntil(() => changes(again.events).length === 3, { what: "what came later" });
   expect(changes(again.events)[0]).toEqual(changes(events)[1]);
   expect(changes(again.events).map(({ data }) => /"id":(\d+)/.exec(data)?.[1])).toEqual(["9007199254740993", "3", "4"]);
+});
+
+it("carries a broadcast whose JSON goes over several lines", async () => {
+  const { events } = await open(port(), "topic=lines");
+  const send = (): Promise<Response> =>
+    fetch(`http://127.0.0.1:${port()}/api/broadcast/lines/events/e`, {
+      method: "POST",
+      headers: { apikey: token, "content-type": "application/json" },
+      body: '{\r\n "a":\r"b"\n\n, "c": 1\n}',
+    });
+  const arrived = (): Event | undefined => events.find(({ event }) => event === "broadcast");
+  await waitUntil(
+    async () => {
+      expect((await send()).status).toBe(202);
+      return arrived() !== undefined;
+    },
+    { what: "the broadcast" },
+  );
+  expect(JSON.parse(arrived()?.data ?? "")).toMatchObject({ event: "e", payload: { a: "b", c: 1 } });
 });
 
 it("answers a bad token with its status, and a bad position with an event", async () => {

@@ -159,14 +159,17 @@ function eventOf(frame: string): string | undefined {
   if (!isObject(parsed) || !isObject(parsed["payload"]) || payload === undefined) return undefined;
   const { event, payload: fields } = parsed;
   if (event === "postgres_changes" && isObject(fields["data"])) {
-    return `id: ${String(fields["data"]["position"])}\nevent: change\ndata: ${memberSlices(payload).get("data")}\n\n`;
+    return `id: ${String(fields["data"]["position"])}\nevent: change\n${dataOf(memberSlices(payload).get("data") ?? "")}\n`;
   }
-  if (event === "broadcast") return `event: broadcast\ndata: ${payload}\n\n`;
+  if (event === "broadcast") return `event: broadcast\n${dataOf(payload)}\n`;
   if (event !== "system") return undefined;
   // A place to come back to even before the first change, and behind a gap.
   const id = typeof fields["position"] === "string" ? `id: ${fields["position"]}\n` : "";
-  return `${id}event: system\ndata: ${payload}\n\n`;
+  return `${id}event: system\n${dataOf(payload)}\n`;
 }
+
+/** JSON as its sender spelled it may go over several lines: a field each, which are joined again at the other end. */
+const dataOf = (json: string): string => `data: ${json.replaceAll(/\r\n|\r|\n/gu, "\ndata: ")}\n`;
 
 /** The response as the socket of a connection. */
 class EventStream implements ClientSocket {
