@@ -1,4 +1,5 @@
 import {
+  beforeChange,
   comparePositions,
   formatPosition,
   parseLsn,
@@ -121,8 +122,9 @@ export const epochBeginning = (epoch: number, startLsn: Lsn): Position => ({
   commitLsn: toLsn(startLsn - 1n),
   index: 0,
 });
-/** Whether a log that ends here holds no change of its epoch yet. */
-export const isEpochBeginning = ({ commitLsn }: Position): boolean => commitLsn % 8n === 7n;
+
+/** The place right before everything that the batch holds, and says. */
+export const placeBefore = ({ isMark, first }: BatchHeader): Position => (isMark ? first : beforeChange(first));
 
 /**
  * A mark that is not the beginning of an epoch says where its writer believed the log to end. It is a repeat to readers, and

@@ -77,7 +77,7 @@ export const plain = (change: LoggedChange): ExampleChange & { kind: ChangeKind 
 
 /** What a reader makes of an entry: the places of its changes, or of the gap. */
 export function placesOf(entry: LogEntry): readonly string[] {
-  if (entry.tag === "gap") return [`gap ${formatPosition(entry.after)} ${formatPosition(entry.next)}`];
+  if (entry.tag === "gap") return [`gap ${formatPosition(entry.after)} ${formatPosition(entry.end)}`];
   return [...entry.batch.changes(entry.after)].map((change) => formatPosition(change.position));
 }
 
@@ -199,34 +199,34 @@ export function describeChangeLog(name: string, { create }: ChangeLogSubject): v
       expect(await new EntryTaker(reading).places(1)).toEqual(["1.0/2.0"]);
     });
 
-    it("says that a reader that begins now on an empty log has nothing before it", async () => {
+    it("says that a reader that begins now on a new log is at its beginning", async () => {
       const writer = await log.openWriter();
       const reading = await log.read({ from: "now", signal: stop.signal });
-      expect(reading.start).toBeUndefined();
+      expect(reading.start).toEqual(position("1.0/0.0"));
       await writer.append(insertsAt("1.0/2.0"));
       expect(await new EntryTaker(reading).places(1)).toEqual(["1.0/2.0"]);
     });
 
     it.each([
-      ["the first change", "1.0/1.0", ["1.0/1.1", "1.0/2.0", "1.0/3.0", "1.0/3.1", "1.0/3.2", "1.0/4.0"]],
-      ["one in the middle of a batch", "1.0/3.0", ["1.0/3.1", "1.0/3.2", "1.0/4.0"]],
-      ["the last one of a batch", "1.0/2.0", ["1.0/3.0", "1.0/3.1", "1.0/3.2", "1.0/4.0"]],
-      ["the last one of all", "1.0/4.0", []],
-      ["a place between two changes", "1.0/2.7", ["1.0/3.0", "1.0/3.1", "1.0/3.2", "1.0/4.0"]],
+      ["the first change", "1.0/8.0", ["1.0/8.1", "1.0/10.0", "1.0/18.0", "1.0/18.1", "1.0/18.2", "1.0/20.0"]],
+      ["one in the middle of a batch", "1.0/18.0", ["1.0/18.1", "1.0/18.2", "1.0/20.0"]],
+      ["the last one of a batch", "1.0/10.0", ["1.0/18.0", "1.0/18.1", "1.0/18.2", "1.0/20.0"]],
+      ["the last one of all", "1.0/20.0", []],
+      ["a place between two changes", "1.0/10.7", ["1.0/18.0", "1.0/18.1", "1.0/18.2", "1.0/20.0"]],
       [
         "a place before the oldest one, of which it tells",
         "1.0/0.5",
-        ["gap 1.0/0.5 1.0/1.0", "1.0/1.0", "1.0/1.1", "1.0/2.0", "1.0/3.0", "1.0/3.1", "1.0/3.2", "1.0/4.0"],
+        ["gap 1.0/0.5 1.0/7.0", "1.0/8.0", "1.0/8.1", "1.0/10.0", "1.0/18.0", "1.0/18.1", "1.0/18.2", "1.0/20.0"],
       ],
     ])("reads on after %s", async (_, after, expected) => {
       const writer = await log.openWriter();
-      await writer.append(insertsAt("1.0/1.0", "1.0/1.1", "1.0/2.0"));
-      await writer.append(insertsAt("1.0/3.0", "1.0/3.1", "1.0/3.2"));
-      await writer.append(insertsAt("1.0/4.0"));
+      await writer.append(insertsAt("1.0/8.0", "1.0/8.1", "1.0/10.0"));
+      await writer.append(insertsAt("1.0/18.0", "1.0/18.1", "1.0/18.2"));
+      await writer.append(insertsAt("1.0/20.0"));
       const reader = await readAfter(after);
       expect(await reader.places(expected.length)).toEqual(expected);
-      await writer.append(insertsAt("1.0/5.0"));
-      expect(await reader.places(1)).toEqual(["1.0/5.0"]);
+      await writer.append(insertsAt("1.0/28.0"));
+      expect(await reader.places(1)).toEqual(["1.0/28.0"]);
     });
 
     it("keeps appends that overlap in the order of the calls", async () => {
@@ -312,6 +312,23 @@ export function describeChangeLog(name: string, { create }: ChangeLogSubject): v
       expect(await reader.places(3)).toEqual(expected);
       expect(await (await readAfter("1.0/9.0")).places(3)).toEqual(expected);
       expect((await log.openWriter()).epoch).toBe(2);
+    });
+
+    it("tells of the gap who read before the first epoch with a source began", async () => {
+      const writer = await log.openWriter();
+      const reader = await read("now");
+      await writer.raiseEpoch({ origin: "7/1", startLsn: position("2.0/5.0").commitLsn });
+      await writer.append(insertsAt("2.0/5.0"));
+      expect(await reader.places(2)).toEqual(["gap 1.0/0.0 2.0/4.0", "2.0/5.0"]);
+    });
+
+    it("remembers that it is not known yet where changes will be read from", async () => {
+      const writer = await log.openWriter();
+      await writer.recordOrigin("7/1");
+      await writer.raiseEpoch({ origin: undefined, startLsn: position("2.0/5.0").commitLsn });
+      expect(writer.origin).toBeUndefined();
+      const next = await log.openWriter();
+      expect([next.epoch, next.origin]).toEqual([2, undefined]);
     });
 
     it("tells of the gap at once, also when the writer that raised the epoch never appends a change", async () => {

@@ -2,7 +2,6 @@ export {
   decodeBatch,
   decodeHeader,
   encodeBatch,
-  isEpochBeginning,
   messageRelation,
   relationLine,
   transactionLine,
@@ -17,6 +16,7 @@ export {
 } from "./batch.ts";
 export { continuityOf, type Continuity } from "./continuity.ts";
 export { AppendRefusedError, BatchFormatError, ChangeLogMisfitError, ChangeLogUnavailableError } from "./errors.ts";
+export { firstEpoch } from "./first-epoch.ts";
 export { MemoryChangeLog, type MemoryChangeLogOptions } from "./memory.ts";
 export { NatsChangeLog, type NatsChangeLogOptions } from "./nats.ts";
 export { natsOptions } from "./nats-options.ts";

@@ -1,5 +1,13 @@
-import { comparePositions, type Position } from "@walcast/model";
-import { decodeBatch, encodeBatch, epochBeginning, markBatch, type Batch, type LoggedBatch } from "./batch.ts";
+import { comparePositions, zeroLsn, type Position } from "@walcast/model";
+import {
+  decodeBatch,
+  encodeBatch,
+  epochBeginning,
+  markBatch,
+  placeBefore,
+  type Batch,
+  type LoggedBatch,
+} from "./batch.ts";
 import { continuityOf } from "./continuity.ts";
 import { AppendRefusedError } from "./errors.ts";
 import type { ChangeLog, ChangeLogWriter, LogEntry, Reading, ReadOptions } from "./ports.ts";
@@ -8,6 +16,8 @@ export interface MemoryChangeLogOptions {
   /** History kept for readers, in bytes; the oldest batches fall off. */
   readonly retentionBytes?: number;
   readonly batchBytesLimit?: number;
+  /** 1 by default. */
+  readonly firstEpoch?: number;
 }
 
 interface StoredBatch {
@@ -25,13 +35,14 @@ export class MemoryChangeLog implements ChangeLog {
   #storedBytes = 0;
   #sequence = 0;
   #last: Position | undefined;
-  #epoch = 1;
+  #epoch: number;
   #origin: string | undefined;
   #writer: object | undefined;
 
   constructor(options: MemoryChangeLogOptions = {}) {
     this.#retentionBytes = options.retentionBytes ?? 64 * 1024 * 1024;
     this.#batchBytesLimit = options.batchBytesLimit ?? 256 * 1024;
+    this.#epoch = options.firstEpoch ?? 1;
   }
 
   openWriter(): Promise<ChangeLogWriter> {
@@ -71,7 +82,8 @@ export class MemoryChangeLog implements ChangeLog {
   }
 
   read({ from, signal }: ReadOptions): Promise<Reading> {
-    const start = from === "now" ? this.#last : from.after;
+    const beginning = { epoch: this.#epoch, commitLsn: zeroLsn, index: 0 };
+    const start = from === "now" ? (this.#last ?? beginning) : from.after;
     const sequence = from === "now" ? this.#sequence : this.#sequenceAfter(from.after);
     const reading = new MemoryReading({
       start,
@@ -181,7 +193,7 @@ class MemoryReading implements Reading {
       }
       const { header } = stored.batch;
       const continuity = continuityOf(last, header);
-      if (continuity === "hole" && last !== undefined) yield { tag: "gap", after: last, next: header.first };
+      if (continuity === "hole" && last !== undefined) yield { tag: "gap", after: last, end: placeBefore(header) };
       if (continuity !== "repeat") {
         yield { tag: "batch", batch: stored.batch, after: last };
         last = header.last;

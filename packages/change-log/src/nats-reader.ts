@@ -5,14 +5,16 @@ import {
   type ConsumerNotification,
   type JetStreamManager,
   type JsMsg,
+  type StreamInfo,
 } from "@nats-io/jetstream";
 import type { NatsConnection, QueuedIterator, Status } from "@nats-io/nats-core";
-import { comparePositions, type Position } from "@walcast/model";
-import { decodeBatch, isBelief, type BatchHeader } from "./batch.ts";
+import { comparePositions, zeroLsn, type Position } from "@walcast/model";
+import { decodeBatch, isBelief, placeBefore, type BatchHeader } from "./batch.ts";
 import { continuityOf } from "./continuity.ts";
 import { BatchFormatError, ChangeLogUnavailableError } from "./errors.ts";
 import { findAtOrBefore, findEnd, partOf, PartJoiner, traceOf } from "./nats-parts.ts";
 import type { LogEntry, Reading, ReadOptions } from "./ports.ts";
+import { factsOf } from "./nats-stream.ts";
 import { streamName } from "./subjects.ts";
 
 /**
@@ -56,19 +58,26 @@ interface Place {
 }
 
 async function findNow(jsm: JetStreamManager, stream: string): Promise<Place> {
-  const { state } = await jsm.streams.info(stream);
-  const { last_seq: sequence, first_seq: lowest } = state;
-  if (state.messages === 0) return { sequence: sequence + 1, start: undefined };
-  const found = await findAtOrBefore(jsm, stream, { sequence, lowest });
-  return {
-    sequence: sequence + 1,
-    start: found === undefined ? await findEnd(jsm, stream, { sequence, lowest }) : found.header.last,
-  };
+  const info = await jsm.streams.info(stream);
+  const { last_seq: sequence, first_seq: lowest, messages } = info.state;
+  const found = messages === 0 ? undefined : await findAtOrBefore(jsm, stream, { sequence, lowest });
+  const start = found?.header.last ?? (await findEnd(jsm, stream, { sequence, lowest })) ?? beginningOf(info);
+  return { sequence: sequence + 1, start };
 }
+
+/** Where a log stands that has never held a change; undefined where retention has taken what it held. */
+const beginningOf = (info: StreamInfo): Position | undefined =>
+  info.state.first_seq <= 1 ? { epoch: factsOf(info).epoch, commitLsn: zeroLsn, index: 0 } : undefined;
+
+/** Before every log: what follows is new, behind a hole. */
+const beforeAll: Position = { epoch: 0, commitLsn: zeroLsn, index: 0 };
 
 /** The first batch that ends after `position`, by bisection: positions grow with the sequence. */
 async function findAfter(jsm: JetStreamManager, stream: string, position: Position): Promise<Place> {
-  const { state } = await jsm.streams.info(stream);
+  const info = await jsm.streams.info(stream);
+  const { state } = info;
+  // Another log, made by a clock that was behind: by their numbers none of its changes would ever follow.
+  if (factsOf(info).epoch < position.epoch) return { sequence: Math.max(1, state.first_seq), start: beforeAll };
   let low = Math.max(1, state.first_seq); // a stream that never had a message begins at 0
   let high = state.last_seq + 1;
   let header: BatchHeader | undefined;
@@ -96,6 +105,8 @@ class NatsReading implements Reading {
   readonly #jsm: JetStreamManager;
   readonly #stream: string;
   #sequence: number;
+  /** The sequence was found in the stream as it is now. */
+  #isPlaced = true;
   #last: Position | undefined;
   /** Behind a hole: the batch that a search by position found as the next one. */
   #behindHole: BatchHeader | undefined;
@@ -126,7 +137,7 @@ class NatsReading implements Reading {
   /** Reads until the connection is lost, a hole asks for a new place, or the signal fires. */
   async *#consume(onProgress: () => void): AsyncGenerator<LogEntry> {
     const { nc, signal, onTrouble } = this.#options;
-    await this.#stayInside();
+    await this.#findPlace();
     const consumer = await this.#jsm.jetstream().consumers.get(this.#stream, {
       deliver_policy: DeliverPolicy.StartSequence,
       opt_start_seq: this.#sequence,
@@ -137,6 +148,7 @@ class NatsReading implements Reading {
       expires: 30_000,
     });
     const stop = (): void => messages.stop();
+    this.#isPlaced = false;
     signal.addEventListener("abort", stop, { once: true });
     const unwatch = watchConsumer(nc, messages, stop);
     try {
@@ -181,7 +193,7 @@ class NatsReading implements Reading {
       if (await this.#isAllThatIsLeft(message.seq)) {
         this.#sequence = message.seq + 1;
         this.#last = header.last;
-        return [{ tag: "gap", after, next: header.last }];
+        return [{ tag: "gap", after, end: header.last }];
       }
     }
     // Only of the very batch that was found: the log may have been cut and written on since.
@@ -189,6 +201,7 @@ class NatsReading implements Reading {
     if (continuity === "hole" && after !== undefined && !isConfirmed) {
       const place = await findAfter(this.#jsm, this.#stream, after);
       this.#sequence = place.sequence;
+      this.#isPlaced = true;
       const isHole = place.header !== undefined && continuityOf(after, place.header) === "hole";
       this.#behindHole = isHole ? place.header : undefined;
       return "search";
@@ -198,7 +211,9 @@ class NatsReading implements Reading {
     this.#behindHole = undefined;
     this.#last = header.last;
     const entry: LogEntry = { tag: "batch", batch, after };
-    return continuity === "hole" && after !== undefined ? [{ tag: "gap", after, next: header.first }, entry] : [entry];
+    return continuity === "hole" && after !== undefined
+      ? [{ tag: "gap", after, end: placeBefore(header) }, entry]
+      : [entry];
   }
 
   /** Retention has taken all changes up to this message: what a mark says is then all that is known. */
@@ -208,11 +223,17 @@ class NatsReading implements Reading {
     return found === undefined;
   }
 
-  /** A stream that lost its tail, or was made anew, ends before the sequence to read next: start over by position. */
-  async #stayInside(): Promise<void> {
-    const { state } = await this.#jsm.streams.info(this.#stream);
-    if (this.#sequence <= state.last_seq + 1) return;
-    this.#sequence = this.#last === undefined ? 1 : (await findAfter(this.#jsm, this.#stream, this.#last)).sequence;
+  /** A stream that lost its tail, or was made anew, may hold other messages at the same sequences: start over by position. */
+  async #findPlace(): Promise<void> {
+    if (this.#isPlaced) return;
+    if (this.#last !== undefined) {
+      const { sequence, start } = await findAfter(this.#jsm, this.#stream, this.#last);
+      this.#sequence = sequence;
+      this.#last = start;
+    } else {
+      const { state } = await this.#jsm.streams.info(this.#stream);
+      if (this.#sequence > state.last_seq + 1) this.#sequence = 1;
+    }
   }
 }
 

@@ -8,6 +8,7 @@ import {
 } from "@nats-io/jetstream";
 import { nanos, type NatsConnection } from "@nats-io/nats-core";
 import { ChangeLogMisfitError, ChangeLogUnavailableError } from "./errors.ts";
+import { firstEpoch } from "./first-epoch.ts";
 import { changeSubjects, streamName } from "./subjects.ts";
 
 export interface StreamSettings {
@@ -17,6 +18,8 @@ export interface StreamSettings {
   readonly retentionBytes: number;
   /** 1, or 3 on a cluster. */
   readonly replicas: number;
+  /** The epoch of a stream that is made anew; tests say which. */
+  readonly firstEpoch?: (() => number) | undefined;
 }
 
 /** JetStream's own error codes (nats-server, server/errors.json). */
@@ -51,7 +54,7 @@ export async function ensureStream(jsm: JetStreamManager, settings: StreamSettin
       return await jsm.streams.add({
         name,
         subjects,
-        description: describe({ epoch: 1, origin: undefined }),
+        description: describe({ epoch: (settings.firstEpoch ?? firstEpoch)(), origin: undefined }),
         storage: StorageType.File,
         retention: RetentionPolicy.Limits,
         discard: DiscardPolicy.Old,
@@ -59,10 +62,15 @@ export async function ensureStream(jsm: JetStreamManager, settings: StreamSettin
       });
     }
     refuseMisfit(info, subjects);
-    const { max_age, max_bytes, num_replicas } = info.config;
+    const { max_age, max_bytes, num_replicas, description } = info.config;
     const isAdjusted =
       max_age === adjustable.max_age && max_bytes === adjustable.max_bytes && num_replicas === adjustable.num_replicas;
-    return isAdjusted ? info : await jsm.streams.update(name, { ...info.config, ...adjustable });
+    const isDescribed = factsPattern.test(description ?? ""); // not when somebody else made the stream
+    if (isAdjusted && isDescribed) return info;
+    const facts = isDescribed
+      ? {}
+      : { description: describe({ epoch: (settings.firstEpoch ?? firstEpoch)(), origin: undefined }) };
+    return await jsm.streams.update(name, { ...info.config, ...adjustable, ...facts });
   } catch (error) {
     if (isApiError(error, errorCode.insufficientStorage)) {
       throw new ChangeLogMisfitError(
@@ -102,16 +110,18 @@ function refuseMisfit({ config }: StreamInfo, subjects: readonly string[]): void
 /** What is known of the log as a whole. It stands in the stream's description: metadata needs nats-server 2.10. */
 export interface LogFacts {
   readonly epoch: number;
-  /** The server and timeline that the changes were read from, as the ingester prints it. */
+  /** The server and timeline that the changes were read from, as the ingester prints it; undefined until they begin. */
   readonly origin: string | undefined;
 }
 
 const describe = ({ epoch, origin }: LogFacts): string =>
   `walcast change log, epoch ${epoch}${origin === undefined ? "" : `, origin ${origin}`}`;
 
+const factsPattern = /epoch (\d+)(?:, origin (\S+))?$/;
+
 export function factsOf(info: StreamInfo): LogFacts {
-  const match = /epoch (\d+)(?:, origin (\S+))?$/.exec(info.config.description ?? "");
-  return { epoch: Number(match?.[1] ?? 1), origin: match?.[2] };
+  const match = factsPattern.exec(info.config.description ?? "");
+  return { epoch: Number(match?.[1] ?? 0), origin: match?.[2] };
 }
 
 export async function storeFacts(jsm: JetStreamManager, name: string, facts: LogFacts): Promise<void> {

@@ -153,7 +153,7 @@ export class NatsWriter implements ChangeLogWriter {
     await this.#store({ epoch: this.epoch, origin });
   }
 
-  async raiseEpoch({ origin, startLsn }: { origin: string; startLsn: Lsn }): Promise<void> {
+  async raiseEpoch({ origin, startLsn }: { origin: string | undefined; startLsn: Lsn }): Promise<void> {
     await this.#store({ epoch: this.epoch + 1, origin });
     this.#last = this.#previous = undefined;
     await this.append(markBatch(epochBeginning(this.epoch, startLsn)));
@@ -246,5 +246,5 @@ async function endOf(jsm: JetStreamManager, info: StreamInfo, sequence = info.st
   const lowest = messages > 0 ? firstSequence : sequence + 1;
   const last = await findEnd(jsm, info.config.name, { sequence, lowest });
   const facts = factsOf(info);
-  return { facts: { ...facts, epoch: Math.max(facts.epoch, last?.epoch ?? 1) }, last, sequence };
+  return { facts: { ...facts, epoch: Math.max(facts.epoch, last?.epoch ?? 0) }, last, sequence };
 }

@@ -42,6 +42,7 @@ const connectLog = ({
       batchBytes,
       syncIntervalMs: 120_000,
       ackTimeoutMs: 10_000,
+      firstEpoch: () => 1,
     },
   });
 
@@ -267,7 +268,7 @@ describe("NatsChangeLog", () => {
       const { deleteBatch, readAfter } = await openWithHistory();
       const reader = await readAfter("1.0/1.0");
       await deleteBatch(3);
-      expect(await reader.places(4)).toEqual(["1.0/2.0", "gap 1.0/2.0 1.0/4.0", "1.0/4.0", "1.0/5.0"]);
+      expect(await reader.places(4)).toEqual(["1.0/2.0", "gap 1.0/2.0 1.0/3.0", "1.0/4.0", "1.0/5.0"]);
     });
 
     it("tells a reader who looks for a place in it, and not one who has what follows", async () => {
@@ -275,8 +276,8 @@ describe("NatsChangeLog", () => {
       await deleteBatch(2);
       await deleteBatch(3);
       const expected = ["1.0/4.0", "1.0/5.0"];
-      expect(await (await readAfter("1.0/1.0")).places(3)).toEqual(["gap 1.0/1.0 1.0/4.0", ...expected]);
-      expect(await (await readAfter("1.0/2.0")).places(3)).toEqual(["gap 1.0/2.0 1.0/4.0", ...expected]);
+      expect(await (await readAfter("1.0/1.0")).places(3)).toEqual(["gap 1.0/1.0 1.0/3.0", ...expected]);
+      expect(await (await readAfter("1.0/2.0")).places(3)).toEqual(["gap 1.0/2.0 1.0/3.0", ...expected]);
       expect(await (await readAfter("1.0/3.0")).places(2)).toEqual(expected);
     });
 
@@ -284,7 +285,7 @@ describe("NatsChangeLog", () => {
       const { purgeBefore, readAfter } = await openWithHistory();
       const reader = await readAfter("1.0/1.0");
       await purgeBefore(4);
-      const expected = ["gap 1.0/1.0 1.0/4.0", "1.0/4.0", "1.0/5.0"];
+      const expected = ["gap 1.0/1.0 1.0/3.0", "1.0/4.0", "1.0/5.0"];
       expect(await reader.places(3)).toEqual(expected);
       expect(await (await readAfter("1.0/1.0")).places(3)).toEqual(expected);
     });
@@ -294,7 +295,7 @@ describe("NatsChangeLog", () => {
       const [behind, atEnd] = [await readAfter("1.0/1.0"), await readAfter("1.0/5.0")];
       await jsm.streams.purge(stream);
       await writer.append(insertsAt("1.0/6.0"));
-      expect(await behind.places(2)).toEqual(["gap 1.0/1.0 1.0/6.0", "1.0/6.0"]);
+      expect(await behind.places(2)).toEqual(["gap 1.0/1.0 1.0/5.0", "1.0/6.0"]);
       expect(await atEnd.places(1)).toEqual(["1.0/6.0"]);
     });
 
@@ -343,8 +344,25 @@ describe("NatsChangeLog", () => {
       const writer = await log.openWriter();
       expect(writer.last).toBeUndefined();
       await writer.append(insertsAt("1.0/6.0"));
-      expect(await following).toEqual(["gap 1.0/5.0 1.0/6.0", "1.0/6.0"]);
+      expect(await following).toEqual(["gap 1.0/5.0 1.0/5.0", "1.0/6.0"]);
     });
+  });
+
+  it("tells a reader when the stream was made anew by a clock that was behind", async () => {
+    const { jsm, stream, log, source, readAfter } = await open();
+    const former = await log.openWriter();
+    await former.raiseEpoch({ origin: "7/1", startLsn: position("2.0/5.0").commitLsn });
+    await former.append(insertsAt("2.0/5.0"));
+    const reader = await readAfter("2.0/4.0");
+    expect(await reader.places(1)).toEqual(["2.0/5.0"]);
+    const following = reader.places(2);
+    await jsm.streams.delete(stream);
+    const writer = await (await open({ source })).log.openWriter();
+    expect(writer.epoch).toBe(1);
+    await writer.append(insertsAt("1.0/6.0"));
+    const expected = ["gap 0.0/0.0 1.0/0.0", "1.0/6.0"];
+    expect(await following).toEqual(expected);
+    expect(await (await readAfter("2.0/5.0")).places(2)).toEqual(expected);
   });
 
   // Once, refused messages that were chained by id left such a stream unusable.

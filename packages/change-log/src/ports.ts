@@ -13,8 +13,8 @@ export type LogEntry =
       readonly tag: "gap";
       /** The last change that was read. */
       readonly after: Position;
-      /** The first change after the hole. */
-      readonly next: Position;
+      /** Right before the first change after the hole: who goes on after this place misses nothing more. */
+      readonly end: Position;
     };
 
 /** The log as its one writer sees it. A writer that has failed stays failed: open another. */
@@ -23,7 +23,7 @@ export interface ChangeLogWriter {
   readonly epoch: number;
   /** The last change in the log as it was when opened; undefined when it is empty, and after `raiseEpoch`. */
   readonly last: Position | undefined;
-  /** What `recordOrigin` or `raiseEpoch` said last. */
+  /** What `recordOrigin` or `raiseEpoch` said last; undefined in a log that is new. */
   readonly origin: string | undefined;
   /** How long an acknowledged batch may still be lost in a crash of the log, in milliseconds. */
   readonly syncIntervalMs: number;
@@ -38,9 +38,9 @@ export interface ChangeLogWriter {
   recordOrigin(origin: string): Promise<void>;
   /**
    * Continuity is broken: from here on positions belong to a higher epoch, which begins before `startLsn`. Readers are
-   * told at once, by an entry of its own.
+   * told at once, by an entry of its own. Without an origin it is not known yet where changes will be read from.
    */
-  raiseEpoch(beginning: { readonly origin: string; readonly startLsn: Lsn }): Promise<void>;
+  raiseEpoch(beginning: { readonly origin: string | undefined; readonly startLsn: Lsn }): Promise<void>;
   /**
    * Asks the log whether it still holds the newest batch that it acknowledged: it may have lost it in a crash, and no append
    * fails while there is nothing to append. Rejects as `append` does.
@@ -51,7 +51,7 @@ export interface ChangeLogWriter {
 
 /** One reading of the log, in order, without repeats. */
 export interface Reading extends AsyncIterable<LogEntry> {
-  /** Everything after this is delivered; undefined when the log was empty. */
+  /** Everything after this is delivered; undefined when the log has forgotten all that it held. */
   readonly start: Position | undefined;
 }
 

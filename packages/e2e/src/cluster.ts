@@ -113,6 +113,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   for (let i = 0; i < (options.ingesters ?? 1); i++) await cluster.addIngester();
   for (let i = 0; i < (options.gateways ?? 1); i++) await cluster.addGateway();
   await Promise.all([...gateways, ...ingesters].map((service) => untilHealthy(service)));
+  // Who subscribes earlier is told that the first slot was made after it.
+  if (ingesters.length > 0) await placeOf(cluster);
   return cluster;
 }
 
@@ -161,6 +163,19 @@ export async function untilHealthy(service: RunningService): Promise<void> {
   ).catch((cause: unknown) => {
     throw new Error(service.process.failure("did not become healthy").message, { cause });
   });
+}
+
+/** Where all gateways are in a log that a slot feeds; in a new cluster, the log's beginning. */
+export async function placeOf({ gateways }: Pick<Cluster, "gateways">): Promise<string> {
+  let place = "";
+  for (const gateway of gateways) {
+    const isInLog = async (): Promise<boolean> => {
+      place = (await gateway.health()).position ?? "";
+      return (parsePosition(place)?.commitLsn ?? zeroLsn) > zeroLsn;
+    };
+    await waitUntil(isInLog, { what: `${gateway.process.name} to be at the log's beginning`, timeoutMs: 20_000 });
+  }
+  return place;
 }
 
 /** Runs SQL that changes published rows, and waits until every gateway has read them: who joins later is not told of them. */

@@ -1,4 +1,4 @@
-import { formatLsn, parseLsn, type Lsn } from "./lsn.ts";
+import { formatLsn, parseLsn, toLsn, type Lsn } from "./lsn.ts";
 
 /**
  * Where a change stands in the order of all changes: the epoch (raised when continuity is broken), the LSN of the commit
@@ -17,6 +17,17 @@ export function comparePositions(a: Position, b: Position): number {
   return a.index - b.index;
 }
 
+/** The place right before the first change of a transaction. Commit records begin at multiples of eight. */
+export const beforeTransaction = ({ epoch, commitLsn }: Pick<Position, "epoch" | "commitLsn">): Position => ({
+  epoch,
+  commitLsn: toLsn(commitLsn - 1n),
+  index: 0,
+});
+
+/** The place right before a change. */
+export const beforeChange = (position: Position): Position =>
+  position.index === 0 ? beforeTransaction(position) : { ...position, index: position.index - 1 };
+
 /** `1.0/16B3748.3`: epoch, commit LSN, index. */
 export const formatPosition = (position: Position): string =>
   `${position.epoch}.${formatLsn(position.commitLsn)}.${position.index}`;
@@ -27,6 +38,6 @@ export function parsePosition(text: string): Position | undefined {
   const [epoch, lsnText, index] = parts;
   if (parts.length !== 3 || epoch === undefined || lsnText === undefined || index === undefined) return undefined;
   const commitLsn = parseLsn(lsnText);
-  if (commitLsn === undefined || !/^\d{1,9}$/.test(epoch) || !/^\d{1,15}$/.test(index)) return undefined;
+  if (commitLsn === undefined || !/^\d{1,10}$/.test(epoch) || !/^\d{1,15}$/.test(index)) return undefined;
   return { epoch: Number(epoch), commitLsn, index: Number(index) };
 }

@@ -35,7 +35,7 @@ describe("system messages", () => {
     expect(resumeGap("realtime:room", { after: "1.0/1.0", current: "2.0/5.0" })).toEqual({
       extension: "resume",
       status: "error",
-      message: expect.stringMatching(/^ResumeGap: changes after 1\.0\/1\.0 and before 2\.0\/5\.0 /),
+      message: expect.stringMatching(/^ResumeGap: changes after 1\.0\/1\.0 up to 2\.0\/5\.0 /),
       channel: "room",
       position: "2.0/5.0",
     });

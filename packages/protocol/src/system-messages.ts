@@ -58,7 +58,7 @@ export const resumeGap = (
 ): SystemMessage & { position: string } => ({
   extension: "resume",
   status: "error",
-  message: `ResumeGap: changes after ${after} and before ${current} are not available any more; read the rows again`,
+  message: `ResumeGap: changes after ${after} up to ${current} are not available any more; read the rows again`,
   channel: subtopicOf(topic),
   position: current,
 });

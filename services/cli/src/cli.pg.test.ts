@@ -165,7 +165,7 @@ describe("walcast tail", () => {
     await sql.query("INSERT INTO rows VALUES (1), (9007199254740993)");
     const tail = start(["tail", "rows", url, "--from=1.0/0.0", "--filter=id=gt.1"], {});
     const line = await tail.waitForLine("INSERT");
-    expect(line).toMatch(/^1\.0\/[0-9A-F]+\.1 {2}INSERT {2}public\.rows {2}"record":\{"id":9007199254740993\}$/);
+    expect(line).toMatch(/^\d+\.0\/[0-9A-F]+\.1 {2}INSERT {2}public\.rows {2}"record":\{"id":9007199254740993\}$/);
     await sql.query("DELETE FROM rows WHERE id > 1");
     await tail.waitForLine("DELETE");
     const refused = await run(["tail", "rows", url, "--from=yesterday"], {});

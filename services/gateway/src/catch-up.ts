@@ -22,8 +22,8 @@ export interface Follower {
   send(frames: readonly Buffer[]): void;
   /** What was given to the socket and has not left this process. */
   unsentBytes(): number;
-  /** Changes between its position and `next` are gone for good. */
-  gap(next: Position): void;
+  /** Changes between its position and `end` are gone for good; what follows `end` is there. */
+  gap(end: Position): void;
   /** It has had everything up to this moment: from here on it is one of its group. */
   live(): void;
   /** It does not read. */
@@ -114,7 +114,7 @@ export class CatchUp {
         const entry = next.value;
         if (entry.tag === "gap") {
           for (const follower of this.remaining) {
-            if (comparePositions(follower.position, entry.next) < 0) this.#tellGap(follower, entry.next);
+            if (comparePositions(follower.position, entry.end) < 0) this.#tellGap(follower, entry.end);
           }
           continue;
         }
@@ -159,8 +159,8 @@ export class CatchUp {
     this.#at = end;
   }
 
-  #tellGap(follower: Follower, next: Position): void {
-    follower.gap(next);
+  #tellGap(follower: Follower, end: Position): void {
+    follower.gap(end);
     this.#options.onGap();
   }
 
@@ -254,10 +254,8 @@ export class CatchUp {
     const { recent } = this.#options;
     const { end } = recent;
     if (!this.#groupOf.has(follower) || follower.signal.aborted) return;
-    if (end !== undefined) {
-      if (comparePositions(follower.position, end) > 0) return; // the gateway is still to get there
-      if (!recent.covers(follower.position) || recent.next(follower.position) !== undefined) return;
-    }
+    if (end === undefined || comparePositions(follower.position, end) > 0) return; // the gateway is still to get there
+    if (!recent.covers(follower.position) || recent.next(follower.position) !== undefined) return;
     this.#remove(follower);
     follower.live();
   }

@@ -110,8 +110,9 @@ export class Gateway implements Service {
     const recipients = { groups, readers, broadcast, emit: this.#emit };
     for await (const entry of reading) {
       if (entry.tag === "gap") {
-        this.#tellGap(entry.after, entry.next);
-        resumer.recent.restart(undefined);
+        this.#tellGap(entry.after, entry.end);
+        this.#last = entry.end;
+        resumer.recent.restart(entry.end);
         continue;
       }
       const trace = tracing && traceDelivery(tracing, entry.batch);
@@ -129,9 +130,9 @@ export class Gateway implements Service {
     }
   }
 
-  #tellGap(after: Position, next: Position): void {
+  #tellGap(after: Position, end: Position): void {
     const { log, metrics, connections } = this.#options;
-    const positions = { after: formatPosition(after), current: formatPosition(next) };
+    const positions = { after: formatPosition(after), current: formatPosition(end) };
     metrics.gaps.inc();
     log.error(positions, "changes are missing from the log: subscribers are told to read their rows again");
     for (const connection of connections()) connection.systemToSubscribed((topic) => resumeGap(topic, positions));

@@ -1,5 +1,5 @@
 import type { Claims } from "@walcast/authz";
-import { formatPosition, type Position } from "@walcast/model";
+import { beforeChange, formatPosition, type Position } from "@walcast/model";
 import { CloseCode, resumed, resumeGap, type SystemMessage } from "@walcast/protocol";
 import { principalOf, type Principal } from "@walcast/row-security";
 import type { Follower } from "./catch-up.ts";
@@ -8,7 +8,6 @@ import type { ChannelRows } from "./channel-rows.ts";
 import { readerAlone, readerOfRole, type Audience, type Group, type Groups, type Listener } from "./group.ts";
 import type { Readers } from "./readers.ts";
 import type { Resumer } from "./resumer.ts";
-import { beforeTransaction } from "./snapshot-start.ts";
 
 /** What a membership needs of the connection its channel is on. */
 export interface MemberConnection {
@@ -66,10 +65,14 @@ export class Membership implements Listener {
 
   /** Everything up to here that it wants and may see was handed to its socket; `undefined`: there is no place yet. */
   get place(): Position | undefined {
+    return this.#behind ?? this.#options.resumer.recent.end;
+  }
+
+  /** Its place where that is not the present: it catches up, or waits for what is decided about rows. */
+  get #behind(): Position | undefined {
     if (this.#follower !== undefined) return this.#follower.follower.position;
-    const { readers, resumer } = this.#options;
-    const undecided = this.#group && readers?.firstUndecided(this.#group, this);
-    return undecided === undefined ? resumer.recent.end : before(undecided);
+    const undecided = this.#group && this.#options.readers?.firstUndecided(this.#group, this);
+    return undecided && beforeChange(undecided);
   }
 
   /** From now on, or from after the position. */
@@ -100,14 +103,13 @@ export class Membership implements Listener {
   reauthorise(claims: Claims): Position | undefined {
     if (this.#options.readers === undefined || this.#isOver) return undefined;
     const principal = principalOf(claims, this.#options.headers);
-    if (principal.key === this.#principal?.key) return this.#follower?.follower.position;
+    if (principal.key === this.#principal?.key) return this.#behind;
     if (this.#options.rows !== undefined) {
       this.#principal = principal;
       this.renewRows(); // another token may see others
       return undefined;
     }
-    const undecided = this.#group && this.#options.readers.firstUndecided(this.#group, this);
-    const from = this.#follower?.follower.position ?? (undecided && before(undecided));
+    const from = this.#behind;
     this.#leave();
     this.#principal = principal;
     this.start(from);
@@ -138,7 +140,7 @@ export class Membership implements Listener {
 
   fallBehind(from: Position): void {
     this.#leave();
-    this.start(before(from));
+    this.start(beforeChange(from));
   }
 
   fail(reason: string): void {
@@ -206,9 +208,9 @@ export class Membership implements Listener {
       signal: AbortSignal.any([channel.ended.signal, stop.signal]),
       send: (frames) => connection.sendAll(frames),
       unsentBytes: () => connection.unsentBytes(),
-      gap: (next) => {
+      gap: (end) => {
         if (this.renewRows()) return;
-        const positions = { after: formatPosition(follower.position), current: formatPosition(next) };
+        const positions = { after: formatPosition(follower.position), current: formatPosition(end) };
         connection.system(channel, resumeGap(topic, positions));
       },
       live: () => {
@@ -228,7 +230,3 @@ export class Membership implements Listener {
 /** Splits a group of a role: returns its members with the groups that they are in now. */
 export const splitGroup = (group: Group): ReadonlyMap<Listener, Group> =>
   new Map([...group.listeners].map((listener) => [listener, listener.standAlone()]));
-
-/** The place right before a change. */
-const before = (position: Position): Position =>
-  position.index === 0 ? beforeTransaction(position) : { ...position, index: position.index - 1 };

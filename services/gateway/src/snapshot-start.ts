@@ -1,5 +1,5 @@
 import type { LoggedBatch, LoggedTransaction } from "@walcast/change-log";
-import { isAtOrAfter, isVisibleIn, toLsn, type Position } from "@walcast/model";
+import { beforeTransaction, isAtOrAfter, isVisibleIn, type Position } from "@walcast/model";
 import type { SnapshotPlace } from "@walcast/snapshot";
 
 // Which changes follow a snapshot: exactly those of the transactions that it does not see, and no place in the log divides
@@ -19,13 +19,6 @@ export interface Known {
   /** Where the log stood before the snapshot was taken. */
   readonly noted: Position;
 }
-
-/** The place right before the first change of a transaction. Commit records begin at multiples of eight. */
-export const beforeTransaction = ({ epoch, commitLsn }: Pick<Position, "epoch" | "commitLsn">): Position => ({
-  epoch,
-  commitLsn: toLsn(commitLsn - 1n),
-  index: 0,
-});
 
 export interface SnapshotStart {
   /** No transaction in memory up to here is one that the snapshot does not see. */

@@ -14,7 +14,7 @@ const facts = {
 describe("continuityBreak", () => {
   it("goes on when nothing was logged, or nothing of where from", () => {
     expect(continuityBreak({ ...facts, logged: undefined })).toBeUndefined();
-    expect(continuityBreak({ ...facts, logEnd: undefined })).toBeUndefined();
+    expect(continuityBreak({ ...facts, logged: origin, logEnd: undefined })).toBeUndefined();
   });
 
   it("goes on over a promotion that lost nothing the log holds", () => {
@@ -23,6 +23,17 @@ describe("continuityBreak", () => {
 
   it.each([
     ["commits that the promoted server never had", { ...facts, logEnd: toLsn(200n) }, "took over at 0/C8"],
+    [
+      "a promotion when the log has forgotten what it held",
+      { ...facts, logEnd: undefined },
+      "another server took over",
+    ],
+    [
+      "another server when the log has forgotten what it held",
+      { ...facts, logged: { systemId: "1", timeline: 1 }, logEnd: undefined },
+      "this is server 7573",
+    ],
+    ["a timeline beside the server's own", { ...facts, history: [] }, "timeline 2 does not come from timeline 1"],
     ["another server", { ...facts, logged: { systemId: "1", timeline: 1 } }, "this is server 7573"],
     ["a former timeline", { ...facts, logged: { systemId: "7573", timeline: 3 } }, "went back from timeline 3 to 2"],
     ["WAL that is not there", { ...facts, logEnd: toLsn(1_000n), logged: origin }, "WAL ends at 0/3E8"],

@@ -37,22 +37,29 @@ export function parseTimelineHistory(content: string): TimelineEnd[] {
 export function continuityBreak(facts: {
   readonly logged: Origin | undefined;
   readonly current: Origin;
-  /** Commit LSN of the log's last change. */
+  /** Commit LSN of the log's last change; undefined where the log does not say any more. */
   readonly logEnd: Lsn | undefined;
   readonly history: readonly TimelineEnd[];
   /** How far the server's WAL goes. */
   readonly serverLsn: Lsn;
 }): string | undefined {
   const { logged, current, logEnd, history, serverLsn } = facts;
-  if (logged === undefined || logEnd === undefined) return undefined;
+  if (logged === undefined) return undefined;
   if (logged.systemId !== current.systemId) {
     return `the log was read from server ${logged.systemId}, this is server ${current.systemId}`;
   }
   if (logged.timeline > current.timeline) {
     return `the server went back from timeline ${logged.timeline} to ${current.timeline}`;
   }
+  const hasChanged = logged.timeline < current.timeline;
+  if (logEnd === undefined) {
+    return hasChanged ? "another server took over, and the log does not say any more what it held" : undefined;
+  }
   const ended = history.find(({ timeline }) => timeline === logged.timeline);
-  if (ended !== undefined && logged.timeline < current.timeline && logEnd >= ended.lsn) {
+  if (hasChanged && ended === undefined) {
+    return `timeline ${current.timeline} does not come from timeline ${logged.timeline}, which the log was read from`;
+  }
+  if (hasChanged && ended !== undefined && logEnd >= ended.lsn) {
     return `the log holds commits up to ${formatLsn(logEnd)}, the promoted server took over at ${formatLsn(ended.lsn)}`;
   }
   if (logEnd >= serverLsn) {

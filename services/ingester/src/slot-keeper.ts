@@ -1,5 +1,5 @@
-import { isEpochBeginning, type ChangeLogWriter } from "@walcast/change-log";
-import { formatPosition, type Lsn } from "@walcast/model";
+import type { ChangeLogWriter } from "@walcast/change-log";
+import { formatPosition } from "@walcast/model";
 import type { Database } from "@walcast/postgres";
 import type { Logger } from "@walcast/telemetry";
 import type { Client } from "pg";
@@ -30,58 +30,52 @@ export const lagLimitBytes = ({ MAX_REPLICATION_LAG_MB: limit }: ReplicationConf
  * Makes the slot and the log fit together, before anything is read: a slot is created where there is none and replaced
  * where it cannot be read any more. Whenever the log cannot simply be continued, a new epoch begins: subscribers are told
  * of the gap at once, by an entry in the log itself, and the log line says what happened. Nothing is recreated silently.
+ *
+ * A log without an origin is one that no slot feeds yet: it is new, or its slot is being made anew. It gets its origin with
+ * the epoch that begins where the slot does, so that a crash at any moment leaves a log that says whether it can be
+ * continued; and what was committed before the slot was there is a gap to who subscribed before.
  */
 export async function prepareSlot(options: SlotKeeperOptions): Promise<Slot> {
-  const { config, database, client, log } = options;
+  const { config, database, client, writer, log } = options;
   const { SLOT_NAME: name, PUBLICATIONS: publications, CREATE_PUBLICATION: create } = config;
   const serverVersion = await checkServer(client);
   await ensurePublications(client, { publications, create });
   const identity = await identify(database, name);
+  const origin = formatOrigin(identity.origin);
   const existing = await inspectSlot(client, name);
   if (existing?.isActive === true) await endStaleReader(client, name);
   const lost = existing === undefined ? "the slot was gone" : whyLost(existing, options);
-  await continueLog({ ...options, identity, lost, confirmedLsn: existing?.confirmedLsn });
-  if (existing !== undefined && lost === undefined) return existing;
-  if (existing !== undefined) await dropSlot(client, name);
-  log.info({ slot: name }, "creating the replication slot; this waits for running transactions to end");
-  return await createSlot(client, name, serverVersion);
+  const broken = whyBroken(writer, identity) ?? lost;
+
+  if (writer.origin !== undefined && broken !== undefined) tellOperator(options, broken);
+  let slot = existing;
+  if (slot === undefined || lost !== undefined) {
+    // Who subscribes now is told at once: making the slot may take as long as the longest transaction.
+    if (writer.origin !== undefined) await writer.raiseEpoch({ origin: undefined, startLsn: identity.serverLsn });
+    if (existing !== undefined) await dropSlot(client, name);
+    log.info({ slot: name }, "creating the replication slot; this waits for running transactions to end");
+    slot = await createSlot(client, name, serverVersion);
+  } else if (broken === undefined && writer.origin !== undefined) {
+    if (writer.origin !== origin) await writer.recordOrigin(origin);
+    return slot;
+  }
+  await writer.raiseEpoch({ origin, startLsn: slot.confirmedLsn });
+  return slot;
 }
 
-/**
- * Begins a new epoch where the log cannot be continued. Before the slot is made anew: a crash in between must not leave a
- * slot that looks well behind a gap that nobody was told of. An epoch that has only just begun has told of it already.
- */
-async function continueLog(
-  options: SlotKeeperOptions & {
-    readonly identity: Identity;
-    readonly lost: string | undefined;
-    readonly confirmedLsn: Lsn | undefined;
-  },
-): Promise<void> {
-  const { config, writer, log, metrics, identity, lost, confirmedLsn } = options;
-  const { last } = writer;
-  const origin = formatOrigin(identity.origin);
-  const elsewhere = continuityBreak({
-    logged: writer.origin === undefined ? undefined : parseOrigin(writer.origin),
+const whyBroken = ({ origin, last }: ChangeLogWriter, identity: Identity): string | undefined =>
+  continuityBreak({
+    logged: origin === undefined ? undefined : parseOrigin(origin),
     current: identity.origin,
     logEnd: last?.commitLsn,
     ...identity,
   });
-  const broken = elsewhere ?? (last === undefined || isEpochBeginning(last) ? undefined : lost);
-  if (broken === undefined) {
-    if (writer.origin !== origin) await writer.recordOrigin(origin);
-    return;
-  }
-  const startLsn = lost === undefined && confirmedLsn !== undefined ? confirmedLsn : identity.serverLsn;
-  await writer.raiseEpoch({ origin, startLsn });
+
+function tellOperator({ config, writer, log, metrics }: SlotKeeperOptions, reason: string): void {
+  const { last, epoch } = writer;
   metrics.epochs.inc();
   log.error(
-    {
-      slot: config.SLOT_NAME,
-      reason: broken,
-      epoch: writer.epoch,
-      logEnd: last === undefined ? null : formatPosition(last),
-    },
+    { slot: config.SLOT_NAME, reason, epoch, logEnd: last === undefined ? null : formatPosition(last) },
     "changes are lost: a new epoch begins, and subscribers are told to read their rows again",
   );
 }

@@ -1,5 +1,5 @@
 import { MemoryNetwork } from "@walcast/bus";
-import { MemoryChangeLog } from "@walcast/change-log";
+import { firstEpoch, MemoryChangeLog } from "@walcast/change-log";
 import { orExit } from "@walcast/config";
 import { startGateway } from "@walcast/gateway";
 import { createMetrics, Ingester } from "@walcast/ingester";
@@ -44,7 +44,7 @@ try {
   }
   const health = new Health();
   const registry = new Registry();
-  const changeLog = new MemoryChangeLog({ batchBytesLimit: config.BATCH_BYTES });
+  const changeLog = new MemoryChangeLog({ batchBytesLimit: config.BATCH_BYTES, firstEpoch: firstEpoch() });
   const ingester = new Ingester({
     config,
     database,

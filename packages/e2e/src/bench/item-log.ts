@@ -15,6 +15,7 @@ export async function openWriter(url: string, source: string): Promise<BenchWrit
     source,
     backoff: () => Promise.resolve(),
     writing: {
+      firstEpoch: () => 1,
       retentionMs: 3_600_000,
       retentionBytes: 256 * 2 ** 20,
       replicas: 1,

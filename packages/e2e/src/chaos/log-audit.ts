@@ -47,7 +47,7 @@ export class Reading {
   #take(entry: LogEntry): void {
     if (entry.tag === "gap") {
       // Nothing precedes the first batch, which a reader that asks for what follows a position must call a gap.
-      if (this.#last !== undefined) this.complaints.push(`gap after ${print(entry.after)}, next ${print(entry.next)}`);
+      if (this.#last !== undefined) this.complaints.push(`gap after ${print(entry.after)} up to ${print(entry.end)}`);
       return;
     }
     this.lastBatchMs = performance.now();
@@ -90,7 +90,9 @@ export async function auditStream(
     const batch = decodeBatch(data);
     const { header } = batch;
     if (batch.relation.parse().table === markTable) {
-      // It stands at the log's end and holds nothing; one in an empty log stands before everything.
+      // It stands at the log's end and holds nothing; one in an empty log stands before everything. The log's one epoch
+      // begins where the slot did.
+      if (last === undefined && header.previous === undefined) last = header.last;
       if (last !== undefined && print(header.last) !== print(last))
         complaints.push(`mark ${sequence} stands at ${print(header.last)}, the log ends with ${print(last)}`);
       continue;
