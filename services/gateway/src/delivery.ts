@@ -7,6 +7,7 @@ import { byView, type Group, type Groups, type View } from "./group.ts";
 import { addLeaving } from "./leaving.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { Readers } from "./readers.ts";
+import { addRefused } from "./refusals.ts";
 import type { GuardedChange } from "./ruling.ts";
 
 /** A relation with what is kept for as long as it stays the same. */
@@ -66,9 +67,11 @@ export class Delivery {
       }
       if (!index.concerns(relation)) continue;
       const found = index.match(relation, change);
-      if (found.length === 0 && !groups.leaving.all.concerns(relation)) continue;
+      const isMatch = found.length > 0 || groups.refusals.size > 0 || groups.leaving.all.concerns(relation);
+      if (!isMatch) continue;
       const matches = byView(found);
       addLeaving(groups, { relation, change }, matches);
+      if (readers !== undefined) addRefused(groups, { relation, change, readers }, matches);
       if (matches.size === 0) continue;
       for (const guarded of takeGuarded(matches)) readers?.take({ ...guarded, change, relation, fanOut, emit });
       fanOut.change(change, matches, emit);

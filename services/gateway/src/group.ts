@@ -85,6 +85,8 @@ export interface View {
   readonly isLeaving?: boolean;
   /** It is told of a row that may not be seen, whatever is in it, and nothing of others. */
   readonly isHiding?: boolean;
+  /** It is told of changes that its role is refused, whatever its bindings filter by, and of nothing else. */
+  readonly isRefusal?: boolean;
 }
 
 /** The groups that exist on this gateway, and the index that finds them. */
@@ -96,6 +98,8 @@ export class Groups {
     all: new SubscriptionIndex<View>(),
     hiding: new SubscriptionIndex<View>(),
   };
+  /** Of those who filter and whose rights are asked for, by role. */
+  readonly refusals = new Map<string, SubscriptionIndex<View>>();
   readonly #byKey = new Map<string, Group>();
   #created = 0;
 
@@ -121,8 +125,15 @@ export class Groups {
 
   #indexOf({ group, filter }: Subscription<View>): SubscriptionIndex<View> {
     if (group.isHiding === true) return this.leaving.hiding;
+    if (group.isRefusal === true) return this.#refusalsOf(group.group.reader?.principal.role ?? "");
     if (group.isLeaving !== true) return this.index;
     return filter.length > 0 ? this.leaving.byFilter : this.leaving.all;
+  }
+
+  #refusalsOf(role: string): SubscriptionIndex<View> {
+    const index = this.refusals.get(role) ?? new SubscriptionIndex<View>();
+    this.refusals.set(role, index);
+    return index;
   }
 
   #create(key: string, audience: Audience): Group {
@@ -148,12 +159,17 @@ export class Groups {
     };
     const leavingView: View = { group, select: undefined, dataKey: "leaving", isLeaving: true };
     const hidingView: View = { group, select: undefined, dataKey: "hiding", isHiding: true };
+    const refusalView: View = { group, select: undefined, dataKey: "refusal", isRefusal: true };
     for (const { id, kinds, schema, table, filter, select } of distinct(audience.bindings)) {
       const dataKey = JSON.stringify(formOf(group, select));
       const view = views.get(dataKey) ?? { group, select, dataKey };
       views.set(dataKey, view);
       if (filter.length > 0) filtered.set(id, columnsOf(filter));
       subscriptions.push({ group: view, id, kinds, schema, table, filter });
+      if (audience.reader !== undefined && filter.length > 0) {
+        views.set(refusalView.dataKey, refusalView);
+        subscriptions.push({ group: refusalView, id, kinds, schema, table, filter: [] });
+      }
       if (audience.holdsRows === undefined) continue;
       subscriptions.push({ group: view, id, kinds: truncates, schema, table, filter: [] });
       if (audience.holdsRows === "plain" || filter.length === 0) continue;

@@ -62,6 +62,10 @@ interface TestChannel {
   end(): void;
 }
 
+const filtered = (filter: string) => ({ event: "*", schema: "public", table: "secured", filter });
+/** Of two changes, as the test's channels note them. */
+const refusals = ["undefined without n", "undefined without n"];
+
 interface JoinOptions {
   readonly topic?: string;
   readonly bindings?: readonly Record<string, unknown>[];
@@ -350,7 +354,9 @@ describe("a change that waits", () => {
     control.isQuick = false;
     await read(await append("secured", [5, 6, 8]));
     await asked(1);
-    ann.membership.reauthorise(claimsOf("bob"));
+    const before = { epoch: 1, commitLsn: toLsn(15n), index: 0 };
+    expect(ann.membership.reauthorise(claimsOf("ann"))).toEqual(before); // the same once more: what waits is not had yet
+    expect(ann.membership.reauthorise(claimsOf("bob"))).toEqual(before);
     control.isQuick = true;
     questions.splice(0).forEach((question) => question.answer());
     await settle();
@@ -428,6 +434,43 @@ describe("a change that waits", () => {
     await waitUntil(() => ann.seen.length === 1, { what: "the refusal" });
     expect(ann.seen).toEqual(["undefined without n"]);
   });
+
+  it("ends a channel with a filter then: to be refused what matches would tell what is in the row", async () => {
+    const { append, read, join, control, questions, asked } = await start();
+    const ann = join("ann", { bindings: [filtered("id=gte.0")] });
+    control.isQuick = false;
+    await read(await append("secured", [4]));
+    await asked(1);
+    questions.shift()?.reject(new AccessDeniedError({ cause: new Error("no") }));
+    await waitUntil(() => ann.failures.length === 1, { what: "the end" });
+    expect([ann.failures, ann.seen]).toEqual([["Error 401: Unauthorized"], []]);
+  });
+
+  it.each([true, false])(
+    "is refused whatever it filters by, whether rights are known (%s) or asked for",
+    async (isKnown) => {
+      const { append, read, join, control } = await start();
+      control.selectable = new Set(["n"]);
+      const [ann, bob] = [
+        join("ann", { bindings: [filtered("n=eq.7"), filtered("n=eq.77")] }),
+        join("bob", { bindings: [filtered("n=eq.77"), { ...filtered("n=eq.7"), event: "DELETE" }] }),
+      ];
+      control.isCatalogKnown = isKnown;
+      await read(await append("secured", [4, 5]));
+      control.isCatalogKnown = true;
+      control.catalogAnswers.splice(0).forEach((answer) => answer());
+      await waitUntil(() => ann.seen.length === 2 && bob.seen.length === 2, { what: "the refusals" });
+      expect([ann.seen, bob.seen, ann.failures]).toEqual([
+        ["undefined without n for 2", "undefined without n for 2"],
+        refusals,
+        [],
+      ]);
+      control.selectable = new Set(["id", "n"]);
+      await read(await append("secured", [4]));
+      await waitUntil(() => ann.seen.length === 3, { what: "the row" });
+      expect([ann.seen.at(-1), bob.seen]).toEqual(["4", refusals]);
+    },
+  );
 
   it("goes on through the log when very many wait: nothing is lost", async () => {
     const { append, read, join, control, asked, settle, readers } = await start();

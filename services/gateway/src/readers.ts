@@ -1,3 +1,4 @@
+import type { LoggedChange } from "@walcast/change-log";
 import { backoff } from "@walcast/lifecycle";
 import type { Position, Relation } from "@walcast/model";
 import { DatabaseUnavailableError } from "@walcast/postgres";
@@ -65,6 +66,12 @@ export class Readers {
 
   constructor(options: ReadersOptions) {
     this.#options = options;
+  }
+
+  /** The role is refused the change, or that has to be asked first. */
+  mayRefuse(role: string, relation: Relation, change: LoggedChange): boolean {
+    const answer = this.#options.catalog.known(relation, role);
+    return answer === undefined || ruleOf(answer, { change, relation }).tag === "refused";
   }
 
   take(guarded: GuardedChange): void {
@@ -277,11 +284,11 @@ export class Readers {
       if (error instanceof TableChangedError) return settle(() => undefined);
       if (isDenial(error)) {
         const rule = { tag: "refused", error: unauthorized } as const;
-        return settle(
-          ({ guarded, arrivals }) =>
-            () =>
-              present(guarded, { answer, rule, arrivals }),
-        );
+        return settle(({ group, guarded, arrivals }) => () => {
+          // Nobody with a filter was asked about unless it matched: to be refused only then would tell what is in rows.
+          if (group.filtered.size > 0) fail(group, unauthorized);
+          else present(guarded, { answer, rule, arrivals });
+        });
       }
       if (!isFinal(error)) throw error;
       const { message } = error;

@@ -30,7 +30,10 @@ export interface GuardedChange {
 const rowKinds = new Set<string>(["insert", "update", "delete", "truncate"]);
 
 /** How the change reaches the role that the answer is about. */
-export const ruleOf = (answer: AccessAnswer, { change, relation }: GuardedChange): ChangeRule =>
+export const ruleOf = (
+  answer: AccessAnswer,
+  { change, relation }: Pick<GuardedChange, "change" | "relation">,
+): ChangeRule =>
   rowKinds.has(change.kind)
     ? ruleFor(answer, change.kind as RowKind, relation)
     : { tag: "refused", error: unauthorized };
@@ -46,7 +49,7 @@ export interface Presentation {
 export function present(guarded: GuardedChange, { answer, rule, arrivals }: Presentation): void {
   const { change, fanOut, relation } = guarded;
   const emit: Emit =
-    arrivals === undefined ? guarded.emit : (group, frame) => arrivals.forEach((one) => one.take(group, frame));
+    arrivals === undefined ? guarded.emit : (group, frame) => [...arrivals].forEach((one) => one.take(group, frame));
   const inOrder = (names: ReadonlySet<string> | undefined): readonly string[] | undefined =>
     names && relation.columns.map(({ name }) => name).filter((name) => names.has(name));
   const cut: CutRule =
@@ -54,8 +57,8 @@ export function present(guarded: GuardedChange, { answer, rule, arrivals }: Pres
       ? rule
       : { tag: "delivered", columns: inOrder(rule.columns), oldColumns: inOrder(rule.oldColumns) };
   for (const [view, ids] of guarded.wants) {
-    if (view.isHiding === true) continue;
-    const open = openTo(answer, guarded, ids);
+    if (view.isHiding === true || (view.isRefusal === true && rule.tag !== "refused")) continue;
+    const open = rule.tag === "refused" ? refusedOf(view, ids) : openTo(answer, guarded, ids);
     if (open.length === 0) continue;
     if (view.isLeaving !== true) fanOut.ruled({ change, view, ids: open }, cut, emit);
     else if (rule.tag === "delivered") fanOut.left({ change, view, ids: open }, emit);
@@ -70,15 +73,18 @@ export function presentHidden(guarded: GuardedChange, arrivals: Presentation["ar
   const { group, change, fanOut, wants } = guarded;
   if (group.holdsRows !== "collection" || change.kind !== "update") return;
   const emit: Emit =
-    arrivals === undefined ? guarded.emit : (to, frame) => arrivals.forEach((one) => one.take(to, frame));
+    arrivals === undefined ? guarded.emit : (to, frame) => [...arrivals].forEach((one) => one.take(to, frame));
   const told = new Set(wants.flatMap(([, ids]) => ids));
   const ids = [...group.keys.keys()].filter((id) => told.has(id));
   fanOut.hidden({ change, group, ids }, emit);
 }
 
+/** Those with a filter are told by a view of their own, whether or not it matches (refusals.ts). */
+const refusedOf = ({ group, isRefusal }: View, ids: readonly number[]): readonly number[] =>
+  isRefusal === true ? ids : ids.filter((id) => !group.filtered.has(id));
+
 /**
- * The ids whose filters look at nothing that may not be read: of others even an error would tell that the filter matched.
- * A subscription with such a filter is refused; here are those whose role lost the column since.
+ * The ids whose filters look at nothing that may not be read: to be told would tell that the filter matched. A subscription with such a filter is refused; here are those whose role lost the column since.
  */
 function openTo(answer: AccessAnswer, { group }: GuardedChange, ids: readonly number[]): readonly number[] {
   if (group.filtered.size === 0) return ids;
