@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
+import { setTimeout as sleep } from "node:timers/promises";
 import { resumable, type Gap } from "@walcast/client";
-import { waitUntil } from "@walcast/testkit";
+import { startProxy, waitUntil } from "@walcast/testkit";
 import { afterEach, expect, inject, it } from "vitest";
 import { startCluster, untilHealthy, type Cluster } from "./cluster.ts";
 import { openRaw, type RawSocket } from "./raw-socket.ts";
@@ -146,6 +147,7 @@ afterEach(() => void (globalThis.WebSocket = platformWebSocket));
 function connectResumable(
   version: ClientVersion,
   url: string,
+  { timeout = 10_000 } = {},
 ): { received: number[]; gaps: Gap[]; isReady(): boolean } {
   const { RealtimeClient } = require(`realtime-js-${version}`) as { RealtimeClient: AnyClientClass };
   const gaps: Gap[] = [];
@@ -154,7 +156,7 @@ function connectResumable(
   // This one never listens to a transport that it is given (its own defect).
   if (version === "2.10.0") globalThis.WebSocket = transport as typeof WebSocket;
   const options = version === "2.10.0" ? {} : { transport };
-  const client = new RealtimeClient(url, { ...options, params: { apikey: "any" } });
+  const client = new RealtimeClient(url, { ...options, timeout, params: { apikey: "any" } });
   cleanups.push(() => void client.disconnect());
   client.connect();
   const received: number[] = [];
@@ -202,3 +204,35 @@ it("published clients with the add-on miss nothing and get nothing twice while g
     });
   }
 }, 240_000);
+
+it("published clients with the add-on miss nothing when their joins are answered too late", async () => {
+  const cluster = await start();
+  const proxy = await startProxy({ target: cluster.url });
+  cleanups.push(() => void proxy.stop());
+  await insert(cluster, 0, 0);
+  const clients = clientVersions.map((version) => ({
+    version,
+    ...connectResumable(version, proxy.url, { timeout: 1_000 }),
+  }));
+  await waitUntil(() => clients.every((client) => client.isReady()), { what: "all clients to be subscribed" });
+  await insert(cluster, 1, 3);
+  await waitUntil(() => clients.every(({ received }) => received.includes(3)), { what: "the first rows" });
+  proxy.cut();
+  await insert(cluster, 4, 6);
+  proxy.heal();
+  proxy.delay(900); // an answer takes 1,800 ms
+  await sleep(6_000); // each has joined, given up, left where it does that, and joined again
+  await insert(cluster, 7, 9);
+  proxy.heal();
+  await waitUntil(() => clients.every(({ received }) => received.includes(9)), {
+    what: `the last rows: ${clients.map(({ version, received }) => `${version} ${received.join()}`).join("; ")}`,
+    timeoutMs: 60_000,
+  });
+  for (const { version, received, gaps } of clients) {
+    expect({ version, received: received.filter((id) => id > 0), gaps }).toEqual({
+      version,
+      received: range(1, 9),
+      gaps: [],
+    });
+  }
+}, 120_000);
