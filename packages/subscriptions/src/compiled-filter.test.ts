@@ -158,3 +158,16 @@ describe("compileFilter", () => {
     expect(passes(compileFilter(parseFilter("j->>a=eq.07"), odd), reader)).toBe(true);
   });
 });
+
+describe("regular expressions", () => {
+  it("have no answer beyond a number of steps, which all of a filter's share", () => {
+    const a = (length: number): { t: string } => ({ t: "a".repeat(length) });
+    expect(matches("t=match.ab", { t: `${"a".repeat(500_000)}b` })).toBe(true);
+    expect(matches("t=match.[ab]{50}", a(50_000))).toBe(true);
+    expect(matches("t=match.[ab]{50}", a(1_000_000))).toBe(false);
+    expect(matches("t=not.match.[xy]{50}", a(1_000_000))).toBe(false);
+    expect(matches("t=match.[ab]{50},t=match.[ac]{50}", a(20_000))).toBe(true);
+    expect(matches("t=match.[ab]{50},t=match.[ac]{50}", a(50_000))).toBe(false);
+    expect(matches("or=(t.match.[bc]{50},and(t.match.[ac]{50},t.not.match.x))", a(50_000))).toBe(false);
+  });
+});

@@ -31,20 +31,34 @@ export interface CompiledTerm {
   readonly access: Access | undefined;
 }
 
+/**
+ * How many steps the regular expressions of one filter may need for one record, all together: some 50 milliseconds. Beyond
+ * them the answer is unknown.
+ */
+const regexStepsLimit = 4_000_000;
+
 /** Reads a filter's terms as its columns' types have it. Throws FilterTypeError, in PostgreSQL's and the peer's words. */
-export const compileFilter = (filter: Filter, shape: TableShape): CompiledTerm[] =>
-  filter.map((term) => compileTerm(term, shape));
+export function compileFilter(filter: Filter, shape: TableShape): CompiledTerm[] {
+  const context = { shape, whole: filter };
+  return filter.map((term) => compileTerm(term, context));
+}
+
+interface Context {
+  readonly shape: TableShape;
+  /** The filter that the term is of: its regular expressions share a budget. */
+  readonly whole: Filter;
+}
 
 /** Whether the record passes: unknown is not enough. */
 export const passes = (terms: readonly CompiledTerm[], record: RecordReader): boolean =>
   terms.every(({ test }) => test(record) === true);
 
-function compileTerm(term: Term, shape: TableShape): CompiledTerm {
-  return term.tag === "condition" ? compileCondition(term, shape) : compileJunction(term, shape);
+function compileTerm(term: Term, context: Context): CompiledTerm {
+  return term.tag === "condition" ? compileCondition(term, context) : compileJunction(term, context);
 }
 
-function compileJunction({ tag, isNegated, terms }: Junction, shape: TableShape): CompiledTerm {
-  const tests = compileFilter(terms, shape).map(({ test }) => test);
+function compileJunction({ tag, isNegated, terms }: Junction, context: Context): CompiledTerm {
+  const tests = terms.map((term) => compileTerm(term, context).test);
   /** What decides the whole: one false of an `and`, one true of an `or`. */
   const decisive = tag === "or";
   const test: Test = (record) => {
@@ -66,14 +80,14 @@ const not =
     return truth === undefined ? undefined : !truth;
   };
 
-function compileCondition(condition: Condition, shape: TableShape): CompiledTerm {
+function compileCondition(condition: Condition, { shape, whole }: Context): CompiledTerm {
   const operand = findOperand(condition.column, shape);
   if (operand === undefined) throw invalidColumn("filter", condition.column);
-  const test = testOf(condition, operand);
+  const test = testOf(condition, operand, whole);
   return { test: condition.isNegated ? not(test) : test, access: accessOf(condition, operand) };
 }
 
-function testOf({ operator, value }: Condition, operand: Operand): Test {
+function testOf({ operator, value }: Condition, operand: Operand, whole: Filter): Test {
   const { type } = operand;
   switch (operator) {
     case "eq":
@@ -104,7 +118,7 @@ function testOf({ operator, value }: Condition, operand: Operand): Test {
       return onText(operand, operator, () => likeOf(value, operator));
     case "match":
     case "imatch":
-      return onText(operand, operator, () => regexOf(value, operator));
+      return onText(operand, operator, () => regexOf(value, operator, whole));
     default:
       return unreachable(operator);
   }
@@ -169,13 +183,15 @@ function is(operand: Operand, value: string): Test {
   };
 }
 
-function onText(operand: Operand, operator: Operator, compile: () => (text: string) => Truth): Test {
+type TextTest = (text: string, record: RecordReader) => Truth;
+
+function onText(operand: Operand, operator: Operator, compile: () => TextTest): Test {
   if (operand.type.kind !== "text")
     throw raised(`operator ${operator} requires a text-compatible column type, got ${operand.declared}`);
   const matches = compile();
   return (record) => {
     const text = operand.text(record);
-    return text === undefined || text === null ? undefined : matches(text);
+    return text === undefined || text === null ? undefined : matches(text, record);
   };
 }
 
@@ -189,9 +205,10 @@ function likeOf(pattern: string, operator: "like" | "ilike"): (text: string) => 
   }
 }
 
-function regexOf(pattern: string, operator: "match" | "imatch"): (text: string) => Truth {
+function regexOf(pattern: string, operator: "match" | "imatch", whole: Filter): TextTest {
   try {
-    return compileRegex(pattern, { ignoreCase: operator === "imatch" });
+    const regex = compileRegex(pattern, { ignoreCase: operator === "imatch" });
+    return (text, record) => (record.spend(whole, regex.steps(text)) > regexStepsLimit ? undefined : regex.test(text));
   } catch (error) {
     if (!(error instanceof RegexSyntaxError)) throw error;
     throw raised(`invalid regular expression for ${operator} filter: ${error.message}`, { cause: error });

@@ -25,6 +25,7 @@ export class RecordReader {
   readonly #ends: (number | undefined)[] = [];
   readonly #texts: (string | null | undefined)[] = [];
   readonly #values: (Comparable | null | undefined)[] = [];
+  #spent: Map<object, number> | undefined;
   #at = 1;
   #next = 0;
 
@@ -70,6 +71,14 @@ export class RecordReader {
   /** The column's value as JSON; `undefined` when it is absent. */
   raw(index: number): string | undefined {
     return this.#find(index) ? this.#json.toString("utf8", this.#starts[index], this.#ends[index]) : undefined;
+  }
+
+  /** Adds to what was spent on this record for somebody; returns the sum. */
+  spend(whom: object, steps: number): number {
+    this.#spent ??= new Map();
+    const sum = (this.#spent.get(whom) ?? 0) + steps;
+    this.#spent.set(whom, sum);
+    return sum;
   }
 
   /** How long the column's text is; `undefined` when it is absent. */
