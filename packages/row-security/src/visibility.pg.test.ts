@@ -1,3 +1,5 @@
+// Over 400 lines: the kinds of policies, keys and troubles that one question meets, on one database.
+
 import { waitUntil } from "@walcast/testkit";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from "vitest";
 import { AccessCatalog, principalOf, QuestionPool, Visibility, type Principal } from "./index.ts";
@@ -23,11 +25,18 @@ afterEach(async () => {
 });
 afterAll(() => database.drop());
 
-function open({ size, timeoutMs, queueLimit = 1_000 }: { size: number; timeoutMs: number; queueLimit?: number }): void {
-  pool = new QuestionPool({ database: database.gate, size, queueLimit, timeoutMs });
-  visibility = new Visibility({ catalog, pool, onQuestion: () => questions++ });
+interface OpenOptions {
+  readonly size: number;
+  readonly timeoutMs: number;
+  readonly queueLimit?: number;
+  readonly lostAfterMs?: number;
 }
-async function reopen(options: Parameters<typeof open>[0]): Promise<void> {
+
+function open({ size, timeoutMs, queueLimit = 1_000, lostAfterMs = 60_000 }: OpenOptions): void {
+  pool = new QuestionPool({ database: database.gate, size, queueLimit, timeoutMs });
+  visibility = new Visibility({ catalog, pool, lostAfterMs, onQuestion: () => questions++ });
+}
+async function reopen(options: OpenOptions): Promise<void> {
   await pool.close();
   open(options);
 }
@@ -467,5 +476,30 @@ describe("many at once", () => {
     await blocker;
     const outcomes = await Promise.allSettled(asked);
     expect(outcomes.filter(({ status }) => status === "fulfilled")).toHaveLength(2);
+  });
+});
+
+describe("a transaction that cannot be seen yet", () => {
+  it("is waited for while it runs, and taken for lost when it does not", async () => {
+    await reopen({ size: 5, timeoutMs: 5_000, lostAfterMs: 100 });
+    await database.sql(`
+      CREATE TABLE late (id int PRIMARY KEY, owner uuid);
+      ALTER TABLE late ENABLE ROW LEVEL SECURITY;
+      CREATE POLICY own ON late USING (owner = auth.uid());
+      GRANT SELECT ON late TO %user%`);
+    await database.admin.query("BEGIN");
+    await database.admin.query(`INSERT INTO late VALUES (1, '${ann}')`);
+    const { rows } = await database.admin.query<{ xid: string }>("SELECT txid_current() % (2 ^ 32)::int8 AS xid");
+    const xid = Number(rows[0]?.xid);
+    const relation = await database.relation("public", "late");
+    const ask = (...xids: number[]) =>
+      visibility.visible({ relation, principal: user(ann), keys: [id(1)], xids: new Set(xids) });
+    let answer: readonly boolean[] | undefined;
+    const asking = ask(xid).then((visible) => (answer = visible));
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    expect(answer).toBeUndefined();
+    expect(await ask((xid + 1_000_000) % 2 ** 32)).toEqual([false]);
+    await database.admin.query("COMMIT");
+    expect(await asking).toEqual([true]);
   });
 });

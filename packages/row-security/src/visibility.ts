@@ -4,7 +4,7 @@ import { escapeIdentifier } from "pg";
 import type { AccessCatalog } from "./access-catalog.ts";
 import { askAs } from "./as-role.ts";
 import { Coalescing, type StartAnswer } from "./coalescing.ts";
-import { AccessDeniedError, explainQuestion, RoleUnknownError, TableChangedError } from "./errors.ts";
+import { AccessDeniedError, explainQuestion, explainServer, RoleUnknownError, TableChangedError } from "./errors.ts";
 import { askPatiently, patienceOfChanges, type Patience } from "./patience.ts";
 import type { Principal } from "./principal.ts";
 import type { QuestionPool } from "./question-pool.ts";
@@ -30,6 +30,8 @@ export interface VisibilityOptions {
   readonly catalog: AccessCatalog;
   readonly pool: QuestionPool;
   readonly patience?: Patience;
+  /** A transaction that does not run, and cannot be seen after this long, is taken for lost with its server. */
+  readonly lostAfterMs?: number;
   /** Told of each question that was asked of the database. */
   readonly onQuestion?: (question: {
     readonly keys: number;
@@ -87,16 +89,40 @@ export class Visibility {
     access: TableAccess,
     { xids, ...asked }: Asked & { readonly xids: ReadonlySet<number> },
   ): Promise<readonly boolean[]> {
-    const startedMs = performance.now();
+    const { lostAfterMs = defaultLostAfterMs } = this.#options;
+    let startedMs = performance.now();
     for (let waitMs = 1; ; waitMs = Math.min(2 * waitMs, longestWaitMs)) {
       const { patience = patienceOfChanges } = this.#options;
       const { visible, snapshot } = await askPatiently(() => this.#ask(access, asked), patience, asked.signal);
       if (snapshot === undefined || seesAll(snapshot, xids)) return visible;
-      // Transactions that were lost with their server never come; nor do rows that nobody can be sure of.
-      if (performance.now() - startedMs > patienceMs) return asked.keys.map(() => false);
+      if (performance.now() - startedMs > lostAfterMs) {
+        // Those that were lost with their server never come; nor do rows that nobody can be sure of.
+        if (!(await this.#isAnyRunning(xids, access, asked.signal))) return asked.keys.map(() => false);
+        startedMs = performance.now();
+      }
       await sleep(waitMs, asked.signal);
       asked.signal.throwIfAborted();
     }
+  }
+
+  /**
+   * Whether one is still to end: a synchronous standby may be away for hours. A snapshot does not tell, as it has no names for
+   * those that began behind the last one that ended; every transaction that writes holds a lock on its own number.
+   */
+  async #isAnyRunning(xids: ReadonlySet<number>, { facts }: TableAccess, signal: AbortSignal): Promise<boolean> {
+    const { pool, patience = patienceOfChanges } = this.#options;
+    const look = (): Promise<boolean> =>
+      pool.ask(
+        String(facts.oid),
+        async (client) => {
+          const found = await client.query(runningQuery, [[...xids].map(String)]).catch((cause: unknown) => {
+            throw explainServer(cause);
+          });
+          return found.rows.length > 0;
+        },
+        { signal },
+      );
+    return await askPatiently(look, patience, signal);
   }
 
   /** `snapshot` is of the look at the rows; `undefined` when there was none. */
@@ -149,8 +175,8 @@ type Asked = Pick<VisibilityRequest, "principal" | "keys"> & Starting;
 const noXids: ReadonlySet<number> = new Set();
 /** Between two looks at rows whose transaction cannot be seen yet. */
 const longestWaitMs = 100;
-/** A transaction that cannot be seen by then is taken for lost. */
-const patienceMs = 60_000;
+const defaultLostAfterMs = 60_000;
+const runningQuery = "SELECT FROM pg_catalog.pg_locks WHERE transactionid::pg_catalog.text = ANY ($1) LIMIT 1";
 
 const questions = new WeakMap<TableFacts, string>();
 
