@@ -1,3 +1,5 @@
+// Over 400 lines: what every change log does, in one suite that both adapters run as a whole.
+
 import { formatPosition, parsePosition, type Position, type Relation } from "@walcast/model";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { messageRelation, transactionLine, type Batch, type ChangeKind, type LoggedChange } from "./batch.ts";

@@ -1,3 +1,5 @@
+// Over 400 lines: what happens to one stream in trouble; the cases share the helpers that bring it there.
+
 import { randomBytes } from "node:crypto";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

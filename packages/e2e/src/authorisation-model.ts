@@ -1,3 +1,5 @@
+// Over 400 lines: one grammar of cases, whose tables, policies and changes name each other.
+
 import type { Client } from "pg";
 
 // For the randomised test of who may see what: random tables with random policies and grants, random changes, and what

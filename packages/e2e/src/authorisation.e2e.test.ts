@@ -1,3 +1,5 @@
+// Over 400 lines: one random test, whose steps, clients and judgement share its state.
+
 import { waitUntil } from "@walcast/testkit";
 import { SignJWT } from "jose";
 import { afterAll, afterEach, beforeAll, expect, inject, it } from "vitest";

@@ -1,10 +1,10 @@
+// Over 400 lines: the rows of protocol.md 4.6 to 4.8, on one cluster that is not to be started twice.
+
 import { waitUntil } from "@walcast/testkit";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { settle, startCluster, type Cluster } from "./cluster.ts";
 import { openRaw, type RawSocket } from "./raw-socket.ts";
 import { connectClient, isSubscribed, type TestSubscription, type Wanted } from "./realtime-clients.ts";
-
-// Which changes a subscription receives, and what of them: protocol.md 4.6 to 4.8.
 
 let cluster: Cluster;
 

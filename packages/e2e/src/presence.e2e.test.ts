@@ -1,3 +1,5 @@
+// Over 400 lines: the rows of protocol.md 4.5 and its troubles, on servers that are not to be started twice.
+
 import { randomBytes } from "node:crypto";
 import { startNats, startProxy, startRedis, waitUntil, type ServerProcess, type TcpProxy } from "@walcast/testkit";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from "vitest";

@@ -1,3 +1,5 @@
+// Over 400 lines: every step of one schema, forth and back, on a server of its own that is not to be started twice.
+
 import { createDatabase, startPostgres, type TestDatabase } from "@walcast/testkit";
 import { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";

@@ -1,3 +1,5 @@
+// Over 400 lines: a generator of values for each type; they share what asks PostgreSQL about them.
+
 import { createDatabase, type TestDatabase } from "@walcast/testkit";
 import fc from "fast-check";
 import { Client } from "pg";

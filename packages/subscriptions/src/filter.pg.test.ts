@@ -1,3 +1,5 @@
+// Over 400 lines: a generator of filters for each operator; they share what asks PostgreSQL about them.
+
 import { createDatabase, type TestDatabase } from "@walcast/testkit";
 import fc from "fast-check";
 import { Client, escapeLiteral } from "pg";

@@ -1,3 +1,5 @@
+// Over 400 lines: a table of all types with the values that are hard about each.
+
 import type { Relation } from "@walcast/model";
 import { decodeMessage, JsonBuffer, relationOidOf, RowTranscoder } from "@walcast/pgoutput";
 import { Catalog, sessionOptions } from "@walcast/postgres";
