@@ -1,6 +1,6 @@
 import type { ChangeLog, Reading } from "@walcast/change-log";
 import type { Service } from "@walcast/lifecycle";
-import { formatPosition, type Position } from "@walcast/model";
+import { formatPosition, zeroLsn, type Position } from "@walcast/model";
 import { resumeGap } from "@walcast/protocol";
 import { describeError, type Health, type Logger, type Tracing } from "@walcast/telemetry";
 import type { Connection } from "./connection.ts";
@@ -133,8 +133,12 @@ export class Gateway implements Service {
   #tellGap(after: Position, end: Position): void {
     const { log, metrics, connections } = this.#options;
     const positions = { after: formatPosition(after), current: formatPosition(end) };
-    metrics.gaps.inc();
-    log.error(positions, "changes are missing from the log: subscribers are told to read their rows again");
+    // Who came before the first slot was there is told, too; nobody else missed anything.
+    if (after.commitLsn === zeroLsn) log.info(positions, "the log begins: a slot feeds it from here on");
+    else {
+      metrics.gaps.inc();
+      log.error(positions, "changes are missing from the log: subscribers are told to read their rows again");
+    }
     for (const connection of connections()) connection.systemToSubscribed((topic) => resumeGap(topic, positions));
   }
 }

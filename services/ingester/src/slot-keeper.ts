@@ -58,6 +58,8 @@ export async function prepareSlot(options: SlotKeeperOptions): Promise<Slot> {
   } else if (broken === undefined && writer.origin !== undefined) {
     if (writer.origin !== origin) await writer.recordOrigin(origin);
     return slot;
+  } else if (writer.origin === undefined) {
+    log.info({ slot: name }, "the log is new, and begins where the slot stands: who comes from a former log is told");
   }
   await writer.raiseEpoch({ origin, startLsn: slot.confirmedLsn });
   return slot;
