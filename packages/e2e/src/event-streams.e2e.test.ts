@@ -1,7 +1,7 @@
 import { waitUntil } from "@walcast/testkit";
 import { SignJWT } from "jose";
 import { afterEach, beforeEach, expect, inject, it } from "vitest";
-import { startCluster, untilHealthy, type Cluster } from "./cluster.ts";
+import { settle, startCluster, untilHealthy, type Cluster } from "./cluster.ts";
 import { createRole } from "./database-roles.ts";
 
 const secret = "a-secret-of-at-least-32-characters!!";
@@ -96,6 +96,29 @@ it("streams changes with filters and rights, digit by digit, and goes on after t
   await waitUntil(() => changes(again.events).length === 3, { what: "what came later" });
   expect(changes(again.events)[0]).toEqual(changes(events)[1]);
   expect(changes(again.events).map(({ data }) => /"id":(\d+)/.exec(data)?.[1])).toEqual(["9007199254740993", "3", "4"]);
+});
+
+it("brings a reader that paused the rest without anything more happening", async () => {
+  const response = await fetch(`http://127.0.0.1:${port()}/sse?table=rows`, {
+    headers: { apikey: token, "x-api-key": token },
+  });
+  const reader = (response.body ?? new ReadableStream<Uint8Array>()).getReader();
+  stops.push({ abort: () => void reader.cancel() } as AbortController);
+  let changes = 0;
+  const readUntil = async (word: string): Promise<void> => {
+    for (let rest = ""; !rest.includes(word);) {
+      const { value, done } = await reader.read();
+      if (done) throw new Error(`the stream ended: ${rest}`);
+      const text = rest.slice(-100) + Buffer.from(value).toString();
+      changes += text.split("event: change\n").length - rest.slice(-100).split("event: change\n").length;
+      rest = text;
+    }
+  };
+  await readUntil("Subscribed to PostgreSQL");
+  await cluster.sql.query("INSERT INTO rows SELECT i, repeat('x', 1000) FROM generate_series(1, 30000) AS i");
+  await settle(cluster, "INSERT INTO rows VALUES (30001, 'the last')");
+  await readUntil('"the last"');
+  expect(changes).toBe(30_001);
 });
 
 it("carries a broadcast whose JSON goes over several lines", async () => {

@@ -171,6 +171,9 @@ function eventOf(frame: string): string | undefined {
 /** JSON as its sender spelled it may go over several lines: a field each, which are joined again at the other end. */
 const dataOf = (json: string): string => `data: ${json.replaceAll(/\r\n|\r|\n/gu, "\ndata: ")}\n`;
 
+/** A comment, which readers pass over. */
+const nothing = ":\n";
+
 /** The response as the socket of a connection. */
 class EventStream implements ClientSocket {
   readonly #response: HttpResponse;
@@ -180,7 +183,11 @@ class EventStream implements ClientSocket {
     readonly onEnd: () => void;
   };
   readonly #names = new Set<string>();
-  #unsent = 0;
+  /** What is written as soon as the server has nothing left to send, oldest first. */
+  #queue: string[] = [];
+  #queuedBytes = 0;
+  /** Written last, and not through yet. */
+  #blockedBytes = 0;
   #isGone = false;
 
   constructor(
@@ -193,8 +200,12 @@ class EventStream implements ClientSocket {
   ) {
     this.#response = response;
     this.#options = options;
+    // When this is called the server sends no more of what it holds until something else is written.
     response.onWritable(() => {
-      this.#unsent = 0;
+      if (this.#writes(nothing)) {
+        this.#blockedBytes = 0;
+        this.#sendQueue();
+      }
       return true;
     });
   }
@@ -216,7 +227,7 @@ class EventStream implements ClientSocket {
   }
 
   unsentBytes(): number {
-    return this.#unsent;
+    return this.#queuedBytes + this.#blockedBytes;
   }
 
   subscribe(name: string): void {
@@ -238,18 +249,36 @@ class EventStream implements ClientSocket {
 
   end(): void {
     if (this.#isGone) return;
-    this.#response.cork(() => this.#response.end());
+    this.#response.cork(() => this.#response.end(this.#queue.join("")));
     this.#options.onEnd();
   }
 
   write(text: string): void {
     if (this.#isGone || text === "") return;
+    this.#queue.push(text);
+    this.#queuedBytes += Buffer.byteLength(text);
+    this.#sendQueue();
+    if (this.unsentBytes() <= this.#options.limitBytes) return;
+    // It comes back with the id of the last event that it has.
+    this.#queue = [];
+    this.end();
+  }
+
+  #sendQueue(): void {
+    while (this.#blockedBytes === 0) {
+      const text = this.#queue.shift();
+      if (text === undefined) return;
+      const bytes = Buffer.byteLength(text);
+      this.#queuedBytes -= bytes;
+      if (!this.#writes(text)) this.#blockedBytes = bytes;
+    }
+  }
+
+  /** Whether everything that was written so far has left. */
+  #writes(text: string): boolean {
     let isThrough = true;
     this.#response.cork(() => (isThrough = this.#response.write(text)));
-    if (isThrough) return;
-    this.#unsent += Buffer.byteLength(text);
-    // It comes back with the id of the last event that it has.
-    if (this.#unsent > this.#options.limitBytes) this.end();
+    return isThrough;
   }
 
   /** The response is not to be touched any more. */
