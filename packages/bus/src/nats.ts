@@ -131,6 +131,7 @@ export class NatsBus implements Bus {
       noEcho: true,
       timeout: 5_000,
       maxReconnectAttempts: -1,
+      ignoreAuthErrorAbort: true,
       reconnectTimeWait: 250,
       reconnectJitter: 250,
       pingInterval: 10_000,

@@ -37,6 +37,7 @@ export class NatsChangeLog implements ChangeLog {
         name: options.name,
         timeout: 5_000,
         maxReconnectAttempts: -1,
+        ignoreAuthErrorAbort: true, // it would give up for good at the second refusal, however long after the first
         reconnectTimeWait: 250,
         reconnectJitter: 250,
         pingInterval: 10_000,
