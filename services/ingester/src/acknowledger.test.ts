@@ -1,4 +1,4 @@
-import { toLsn, type Lsn } from "@walcast/model";
+import { toLsn, type Lsn, type Position } from "@walcast/model";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Acknowledger } from "./acknowledger.ts";
@@ -97,6 +97,23 @@ describe("Acknowledger", () => {
     expect(acknowledger.publishedLsn).toBe(lsn(10));
     expect(acknowledger.flushedLsn(1499)).toBe(lsn(0));
     expect(acknowledger.flushedLsn(1500)).toBe(lsn(10));
+  });
+
+  it("knows a change that PostgreSQL may have forgotten, and none that it may still have to give again", () => {
+    const acknowledger = fresh(1000);
+    const change = (value: number): Position => ({ epoch: 1, commitLsn: lsn(value), index: 0 });
+    acknowledger.received(lsn(10), 1, 0, change(8));
+    acknowledger.received(lsn(20), 1, 0);
+    acknowledger.received(lsn(30), 2, 0, change(28));
+    acknowledger.stored(1, 0);
+    acknowledger.flushedLsn(999);
+    expect(acknowledger.flushedChange).toBeUndefined();
+    expect([acknowledger.flushedLsn(1_000), acknowledger.flushedChange]).toEqual([lsn(20), change(8)]);
+    acknowledger.stored(2, 1_000);
+    acknowledger.received(lsn(40), 2, 1_000); // an idle database
+    acknowledger.flushedLsn(1_999);
+    expect(acknowledger.flushedChange).toEqual(change(8));
+    expect([acknowledger.flushedLsn(2_000), acknowledger.flushedChange]).toEqual([lsn(40), change(28)]);
   });
 
   it("never goes back, not behind where the slot stands either", () => {

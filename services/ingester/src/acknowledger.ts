@@ -1,9 +1,11 @@
-import { maxLsn, type Lsn } from "@walcast/model";
+import { maxLsn, type Lsn, type Position } from "@walcast/model";
 
 interface Checkpoint {
   readonly lsn: Lsn;
   /** Safe once every batch up to this number is stored. */
   readonly batch: number;
+  /** The newest change before it, where it is known. */
+  readonly change: Position | undefined;
 }
 
 interface Published {
@@ -11,6 +13,7 @@ interface Published {
   readonly atMs: number;
   /** When the entry was made; younger LSNs took it over since. */
   readonly sinceMs: number;
+  readonly change: Position | undefined;
 }
 
 /**
@@ -31,6 +34,8 @@ export class Acknowledger {
   #receivedLsn: Lsn;
   #publishedLsn: Lsn;
   #flushedLsn: Lsn;
+  #publishedChange: Position | undefined;
+  #flushedChange: Position | undefined;
 
   /** `confirmedLsn`: where the slot stands. A server before 18 would move it back if told a smaller one. */
   constructor({ syncIntervalMs, confirmedLsn }: { readonly syncIntervalMs: number; readonly confirmedLsn: Lsn }) {
@@ -46,12 +51,20 @@ export class Acknowledger {
     return this.#publishedLsn;
   }
 
-  /** Everything before `lsn` is read, and its changes are in the batches up to number `lastBatch` (0: none yet). */
-  received(lsn: Lsn, lastBatch: number, nowMs: number): void {
+  /** A change that the log held and that PostgreSQL may have forgotten: the newest that is known of. */
+  get flushedChange(): Position | undefined {
+    return this.#flushedChange;
+  }
+
+  /**
+   * Everything before `lsn` is read, and its changes are in the batches up to number `lastBatch` (0: none yet); `change`: the
+   * newest of them, where that is known.
+   */
+  received(lsn: Lsn, lastBatch: number, nowMs: number, change?: Position): void {
     if (lsn <= this.#receivedLsn) return;
     this.#receivedLsn = lsn;
-    if (this.#checkpoints.at(-1)?.batch === lastBatch) this.#checkpoints.pop();
-    this.#checkpoints.push({ lsn, batch: lastBatch });
+    const former = this.#checkpoints.at(-1)?.batch === lastBatch ? this.#checkpoints.pop() : undefined;
+    this.#checkpoints.push({ lsn, batch: lastBatch, change: change ?? former?.change });
     this.#publish(nowMs);
   }
 
@@ -67,6 +80,7 @@ export class Acknowledger {
     for (let oldest = this.#published[0]; oldest !== undefined; oldest = this.#published[0]) {
       if (nowMs - oldest.atMs < this.#syncIntervalMs) break;
       this.#flushedLsn = maxLsn(this.#flushedLsn, oldest.lsn);
+      this.#flushedChange = oldest.change;
       this.#published.shift();
     }
     return this.#flushedLsn;
@@ -77,11 +91,12 @@ export class Acknowledger {
       if (oldest.batch > this.#storedUpTo) break;
       this.#checkpoints.shift();
       this.#publishedLsn = oldest.lsn;
+      this.#publishedChange = oldest.change ?? this.#publishedChange;
     }
     const newest = this.#published.at(-1);
     if (this.#publishedLsn === (newest?.lsn ?? this.#flushedLsn)) return;
     // One entry per hundredth of the interval keeps the list short; a younger LSN in an older entry would be confirmed early.
-    const entry = { lsn: this.#publishedLsn, atMs: nowMs };
+    const entry = { lsn: this.#publishedLsn, atMs: nowMs, change: this.#publishedChange };
     if (newest !== undefined && nowMs - newest.sinceMs < this.#syncIntervalMs / 100) {
       this.#published[this.#published.length - 1] = { ...entry, sinceMs: newest.sinceMs };
     } else {

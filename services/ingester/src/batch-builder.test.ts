@@ -170,6 +170,17 @@ describe("BatchBuilder", () => {
     ]);
   });
 
+  it("gives a message a place of its own where a commit record begins at its end", () => {
+    const transaction = [begin(0x10), relation(1), insert(1, 1), commit(0x10)];
+    const builder = build({ shortRunBytes: 0 });
+    expect(batchesOf([emitted(0x10, false), ...transaction], builder).flatMap(read)).toHaveLength(2);
+    expect(builder.lastChange).toEqual(place("1.0/10.0"));
+    const later = build({ skipUpTo: place("1.0/F.0") }); // a leader that finds the message in the log, and no more
+    expect(batchesOf([emitted(0x10, false), ...transaction], later).map(read)).toEqual([
+      ['t1 insert 1.0/10.0 {"id":1}'],
+    ]);
+  });
+
   it("carries emitted messages in order: inside of their transaction, or at their own place", () => {
     const messages = [
       emitted(0x8, false),
@@ -188,11 +199,11 @@ describe("BatchBuilder", () => {
         content: Buffer.from(content).toString("base64"),
       });
     expect(batchesOf(messages, build({ shortRunBytes: 0 })).map(read)).toEqual([
-      [`$message message 1.0/8.0 ${record(false, "hello")}`],
+      [`$message message 1.0/7.0 ${record(false, "hello")}`],
       ['t1 insert 1.0/10.0 {"id":1}'],
       [`$message message 1.0/10.1 ${record(true, "hello")}`],
       ['t1 insert 1.0/10.2 {"id":2}'],
-      [`$message message 1.0/18.0 ${record(false, [0xff])}`],
+      [`$message message 1.0/17.0 ${record(false, [0xff])}`],
     ]);
   });
 

@@ -89,7 +89,8 @@ export class BatchBuilder {
   #index = 0;
   #number = 0;
   #open: OpenBatch | undefined;
-  /** That of the change written last. */
+  /** Those of the change written last. */
+  #lastTransaction: Transaction | undefined;
   #lastIndex = 0;
   #skipUpTo: Position | undefined;
   #changes = 0;
@@ -106,6 +107,11 @@ export class BatchBuilder {
   /** Number of the last batch that holds changes: the open one, or the last complete one. */
   get lastBatch(): number {
     return this.#open === undefined ? this.#number : this.#number + 1;
+  }
+
+  /** The newest change in any batch. */
+  get lastChange(): Position | undefined {
+    return this.#lastTransaction && this.#positionOf(this.#lastTransaction, this.#lastIndex);
   }
 
   /** Changes wait for others to fill their batch. */
@@ -177,15 +183,19 @@ export class BatchBuilder {
     }
   }
 
-  /** A message outside of a transaction is one by itself: it stands at its own LSN, between commits, and has no time. */
+  /**
+   * A message outside of a transaction is one by itself, between commits, and has no time. Its LSN is where its record ends
+   * (ReorderBufferQueueMessage), and a commit record may begin there: it stands right before.
+   */
   #message(message: LogicalMessage): readonly NumberedBatch[] {
     const { transactional, lsn, prefix, content } = message;
     const text = JSON.stringify({ prefix, transactional, content: Buffer.from(content).toString("base64") });
     const outer = { transaction: this.#transaction, index: this.#index };
     if (!transactional) {
+      const place = lsn - 1n;
       this.#transaction = {
-        lsnHigh: Number(lsn >> 32n),
-        lsnLow: Number(lsn & 0xffff_ffffn),
+        lsnHigh: Number(place >> 32n),
+        lsnLow: Number(place & 0xffff_ffffn),
         committedAtMicros: 0,
         xid: 0,
       };
@@ -279,6 +289,7 @@ export class BatchBuilder {
       const { committedAtMicros, xid } = transaction;
       this.#lines.ascii(transactionLine({ commitLsnText: lsnText(transaction), committedAtMicros, xid, index }));
     }
+    this.#lastTransaction = transaction;
     this.#lastIndex = index;
     return former;
   }

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { ChangeLog, ChangeLogWriter } from "@walcast/change-log";
 import { backoff, sleep, type Service } from "@walcast/lifecycle";
-import { formatLsn, formatPosition, zeroLsn } from "@walcast/model";
+import { comparePositions, formatLsn, formatPosition, parsePosition, zeroLsn, type Position } from "@walcast/model";
 import { decodeMessage, type CommitMessage, type RelationMessage } from "@walcast/pgoutput";
 import { Catalog, type Database } from "@walcast/postgres";
 import { describeError, type Health, type Logger, type Tracing } from "@walcast/telemetry";
@@ -51,7 +51,7 @@ const postgresEpochMs = 946_684_800_000;
  *   starting ─connected─► standby ─lock─► leader ─trouble of any kind─► starting
  *
  * Every trouble ends the lead and begins a new one, from what the log holds: nothing in memory survives, so nothing in
- * memory can be wrong.
+ * memory can be wrong; but for what the log must not have lost meanwhile.
  */
 export class Ingester implements Service {
   readonly name = "ingester";
@@ -60,6 +60,8 @@ export class Ingester implements Service {
   #role: Role = "starting";
   /** Why the slot cannot be read although it looks well: what the last lead failed with. */
   #unreadable: string | undefined;
+  /** The newest change of which it is known that the log held it and PostgreSQL was told to forget it. */
+  #forgotten: Position | undefined;
 
   constructor(options: IngesterOptions) {
     this.#options = options;
@@ -115,7 +117,10 @@ export class Ingester implements Service {
   ): Promise<LeaderLock | undefined> {
     const { database, config, log, health, metrics } = this.#options;
     const silence = new SilenceWatch({ limitMs: config.TAKEOVER_LIMIT_MS, nowMs: performance.now() });
-    const stopListening = heartbeats?.listen(() => silence.heard(performance.now()));
+    const stopListening = heartbeats?.listen(({ forgotten }) => {
+      silence.heard(performance.now());
+      this.#forgot(parsePosition(forgotten ?? ""));
+    });
     try {
       return await acquireLeaderLock({
         database,
@@ -156,7 +161,8 @@ export class Ingester implements Service {
     try {
       const writer = await connections.changeLog.openWriter();
       const { client } = lock;
-      const slot = await prepareSlot({ config, database, client, writer, log, metrics, unreadable: this.#unreadable });
+      const known = { unreadable: this.#unreadable, forgotten: this.#forgotten };
+      const slot = await prepareSlot({ config, database, client, writer, log, metrics, ...known });
       const catalog = new Catalog(client);
       await catalog.loadBuiltIn();
       const acknowledger = new Acknowledger({ syncIntervalMs: writer.syncIntervalMs, confirmedLsn: slot.confirmedLsn });
@@ -166,7 +172,11 @@ export class Ingester implements Service {
         slot: config.SLOT_NAME,
         publications: config.PUBLICATIONS,
         from: writer.last?.commitLsn ?? zeroLsn,
-        confirmable: () => acknowledger.flushedLsn(verifiedMs),
+        confirmable: () => {
+          const confirmable = acknowledger.flushedLsn(verifiedMs);
+          this.#forgot(acknowledger.flushedChange);
+          return confirmable;
+        },
       });
       log.info(
         {
@@ -183,12 +193,14 @@ export class Ingester implements Service {
         epoch: writer.epoch,
         publishedLsn: formatLsn(acknowledger.publishedLsn),
         confirmedLsn: formatLsn(acknowledger.flushedLsn(verifiedMs)),
+        forgotten: this.#forgotten === undefined ? null : formatPosition(this.#forgotten),
       });
       const watching = watchSlot({
         client,
         config,
         health,
         metrics,
+        publishedLsn: () => acknowledger.publishedLsn,
         onLag: (lagBytes) => announcer.setLag(lagBytes),
         signal: leading,
       }).catch((error: unknown) => ended.abort(error));
@@ -248,8 +260,10 @@ export class Ingester implements Service {
       }
       if (commit !== undefined) {
         // The last one speaks for those before it.
-        const { endLsn, committedAtMicros } = decodeMessage(commit.message) as CommitMessage;
-        acknowledger.received(endLsn, commit.lastBatch, performance.now());
+        const { commitLsn, endLsn, committedAtMicros } = decodeMessage(commit.message) as CommitMessage;
+        const { lastChange } = builder;
+        const change = lastChange !== undefined && lastChange.commitLsn <= commitLsn ? lastChange : undefined;
+        acknowledger.received(endLsn, commit.lastBatch, performance.now(), change);
         metrics.lagSeconds.set((Date.now() - postgresEpochMs - Number(committedAtMicros) / 1000) / 1000);
       }
       if (turn.isIdle) {
@@ -269,6 +283,11 @@ export class Ingester implements Service {
     metrics.bytes.inc(batch.lines.length);
     metrics.changes.inc(batch.changes);
     metrics.inFlightBytes.set(window.inFlightBytes);
+  }
+
+  #forgot(change: Position | undefined): void {
+    if (change === undefined) return;
+    if (this.#forgotten === undefined || comparePositions(change, this.#forgotten) > 0) this.#forgotten = change;
   }
 
   #setRole(role: Role): void {
@@ -309,5 +328,5 @@ async function verifyLog(
 /** Outside of transactions a keepalive says how far the server is: an idle database's slot advances by it. */
 function keepalive({ keepaliveLsn }: Turn, builder: BatchBuilder, acknowledger: Acknowledger): void {
   if (keepaliveLsn === undefined || builder.isInTransaction) return;
-  acknowledger.received(keepaliveLsn, builder.lastBatch, performance.now());
+  acknowledger.received(keepaliveLsn, builder.lastBatch, performance.now(), builder.lastChange);
 }

@@ -1,6 +1,6 @@
 import { heartbeatEveryMs, type Heartbeat, type LeaderHeartbeats } from "./leader-heartbeat.ts";
 
-type Positions = Pick<Heartbeat, "epoch" | "publishedLsn" | "confirmedLsn">;
+type Positions = Pick<Heartbeat, "epoch" | "publishedLsn" | "confirmedLsn" | "forgotten">;
 
 /** Tells standbys every second that this ingester leads, from taking the lock to letting it go. */
 export interface LeadAnnouncer {

@@ -1,4 +1,4 @@
-/** What the leader says of itself every second. Positions are for people: what standbys act on is that it speaks. */
+/** What the leader says of itself every second. What standbys act on is that it speaks, and what must not get lost. */
 export interface Heartbeat {
   /** Names the ingester process. */
   readonly ingester: string;
@@ -6,6 +6,8 @@ export interface Heartbeat {
   readonly publishedLsn: string;
   readonly confirmedLsn: string;
   readonly lagBytes: number;
+  /** Position of the newest change that PostgreSQL was told to forget, as the log holds it; of older leaders: undefined. */
+  readonly forgotten?: string | null;
 }
 
 /** How leaders are heard; on NATS, beside the change log. Standalone has none: it has no standby. */

@@ -1,5 +1,11 @@
-import { MemoryChangeLog, type ChangeLogWriter, type LogEntry } from "@walcast/change-log";
-import { formatPosition, toLsn } from "@walcast/model";
+import {
+  MemoryChangeLog,
+  messageRelation,
+  transactionLine,
+  type ChangeLogWriter,
+  type LogEntry,
+} from "@walcast/change-log";
+import { formatLsn, formatPosition, toLsn, type Position } from "@walcast/model";
 import { connectClient, endClient } from "@walcast/postgres";
 import { createLogger, Registry } from "@walcast/telemetry";
 import { createDatabase, type TestDatabase } from "@walcast/testkit";
@@ -40,7 +46,7 @@ async function listen(log: MemoryChangeLog): Promise<void> {
     told.push(say(entry));
 }
 
-const prepare = (writer: ChangeLogWriter, unreadable?: string) =>
+const prepare = (writer: ChangeLogWriter, unreadable?: string, forgotten?: Position) =>
   prepareSlot({
     config: {
       SLOT_NAME: database.name,
@@ -57,6 +63,7 @@ const prepare = (writer: ChangeLogWriter, unreadable?: string) =>
     log: createLogger("a test", { level: "silent", format: "json" }),
     metrics,
     unreadable,
+    forgotten,
   });
 const losses = async (): Promise<number | undefined> => (await metrics.epochs.get()).values[0]?.value;
 const gapsTold = (): string[] => told.filter((entry) => entry.startsWith("gap"));
@@ -123,4 +130,23 @@ it("a log made anew for a slot that is there begins where the slot goes on", asy
   told = [];
   expect((await prepare(await changeLog().openWriter())).confirmedLsn).toBe(slot.confirmedLsn);
   await vi.waitFor(() => expect(gapsTold()).toHaveLength(1));
+});
+
+it("a log that lost what PostgreSQL has forgotten begins an epoch, and one that ends there goes on", async () => {
+  const log = changeLog();
+  const writer = await log.openWriter();
+  const { confirmedLsn } = await prepare(writer);
+  const at = (bytes: bigint): Position => ({ epoch: writer.epoch, commitLsn: toLsn(confirmedLsn + bytes), index: 0 });
+  const commit = { commitLsnText: formatLsn(at(8n).commitLsn), committedAtMicros: 0, xid: 0, index: 0 };
+  const lines = Buffer.from(`${transactionLine(commit)}M\t{}\n`);
+  await writer.append({ relation: messageRelation, first: at(8n), last: at(8n), lines });
+  const before = gapsTold().length;
+  await client.query("INSERT INTO t DEFAULT VALUES"); // so that the WAL does not end before the log
+  for (const held of [undefined, at(0n), at(8n), { ...at(16n), epoch: 1 }]) {
+    expect((await prepare(await log.openWriter(), undefined, held)).confirmedLsn).toBe(confirmedLsn);
+  }
+  expect(gapsTold()).toHaveLength(before);
+  await prepare(await log.openWriter(), undefined, at(16n));
+  await vi.waitFor(() => expect(gapsTold()).toHaveLength(before + 1));
+  expect(await losses()).toBe(1);
 });

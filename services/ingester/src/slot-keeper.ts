@@ -1,5 +1,5 @@
 import type { ChangeLogWriter } from "@walcast/change-log";
-import { formatPosition } from "@walcast/model";
+import { comparePositions, formatPosition, maxLsn, zeroLsn, type Lsn, type Position } from "@walcast/model";
 import type { Database } from "@walcast/postgres";
 import type { Logger } from "@walcast/telemetry";
 import type { Client } from "pg";
@@ -20,11 +20,17 @@ export interface SlotKeeperOptions {
   readonly metrics: IngesterMetrics;
   /** The slot is known to be unreadable, and why, in words for the operator. */
   readonly unreadable: string | undefined;
+  /** The newest change that the log is known to have held, and that PostgreSQL was told to forget. */
+  readonly forgotten: Position | undefined;
 }
 
 /** Above this the slot is given up, if that was asked for. */
 export const lagLimitBytes = ({ MAX_REPLICATION_LAG_MB: limit }: ReplicationConfig): number =>
   limit > 0 ? limit * 1_000_000 : Number.POSITIVE_INFINITY;
+
+/** Bytes of WAL that the log does not have: those behind the slot's place and behind `published`. */
+export const lagBehind = ({ confirmedLsn, lagBytes }: Slot, published: Lsn): number =>
+  Math.max(0, lagBytes - Number(maxLsn(published, confirmedLsn) - confirmedLsn));
 
 /**
  * Makes the slot and the log fit together, before anything is read: a slot is created where there is none and replaced
@@ -45,7 +51,7 @@ export async function prepareSlot(options: SlotKeeperOptions): Promise<Slot> {
   const existing = await inspectSlot(client, name);
   if (existing?.isActive === true) await endStaleReader(client, name);
   const lost = existing === undefined ? "the slot was gone" : whyLost(existing, options);
-  const broken = whyBroken(writer, identity) ?? lost;
+  const broken = whyBroken(writer, identity) ?? whyCut(options) ?? lost;
 
   if (writer.origin !== undefined && broken !== undefined) tellOperator(options, broken);
   let slot = existing;
@@ -73,6 +79,12 @@ const whyBroken = ({ origin, last }: ChangeLogWriter, identity: Identity): strin
     ...identity,
   });
 
+/** A cluster of NATS that elects a server which was behind loses what the others had acknowledged. */
+function whyCut({ writer: { last }, forgotten }: SlotKeeperOptions): string | undefined {
+  if (last === undefined || forgotten?.epoch !== last.epoch || comparePositions(forgotten, last) <= 0) return undefined;
+  return `the log held changes up to ${formatPosition(forgotten)}, which PostgreSQL has forgotten, and ends at ${formatPosition(last)}`;
+}
+
 function tellOperator({ config, writer, log, metrics }: SlotKeeperOptions, reason: string): void {
   const { last, epoch } = writer;
   metrics.epochs.inc();
@@ -82,8 +94,9 @@ function tellOperator({ config, writer, log, metrics }: SlotKeeperOptions, reaso
   );
 }
 
-function whyLost(slot: Slot, { config, unreadable }: SlotKeeperOptions): string | undefined {
+function whyLost(slot: Slot, { config, writer, unreadable }: SlotKeeperOptions): string | undefined {
   if (slot.walStatus === "lost") return "the slot lost WAL that it needed; raise max_slot_wal_keep_size";
-  if (slot.lagBytes > lagLimitBytes(config)) return "the slot's lag is above MAX_REPLICATION_LAG_MB";
+  if (lagBehind(slot, writer.last?.commitLsn ?? zeroLsn) > lagLimitBytes(config))
+    return "the slot's lag is above MAX_REPLICATION_LAG_MB";
   return unreadable;
 }

@@ -1,11 +1,12 @@
 import { sleep } from "@walcast/lifecycle";
+import type { Lsn } from "@walcast/model";
 import type { Health } from "@walcast/telemetry";
 import type { Client } from "pg";
 import type { ReplicationConfig } from "./config.ts";
 import { ReplicationLagError, SlotEndangeredError } from "./errors.ts";
 import type { IngesterMetrics } from "./metrics.ts";
 import { inspectSlot } from "./postgres/slot.ts";
-import { lagLimitBytes } from "./slot-keeper.ts";
+import { lagBehind, lagLimitBytes } from "./slot-keeper.ts";
 
 const inspectEveryMs = 5_000;
 
@@ -14,6 +15,8 @@ export interface SlotWatchOptions {
   readonly config: ReplicationConfig;
   readonly health: Health;
   readonly metrics: IngesterMetrics;
+  /** Everything before this is in the log, whether or not it is confirmed yet. */
+  readonly publishedLsn: () => Lsn;
   readonly onLag: (lagBytes: number) => void;
   readonly signal: AbortSignal;
 }
@@ -22,7 +25,8 @@ export interface SlotWatchOptions {
  * Looks at the slot every few seconds, so that WAL never piles up unseen; the question also proves that the connection
  * holding the lock is alive. Throws ReplicationLagError when the slot is to be given up.
  */
-export async function watchSlot({ client, config, health, metrics, onLag, signal }: SlotWatchOptions): Promise<void> {
+export async function watchSlot(options: SlotWatchOptions): Promise<void> {
+  const { client, config, health, metrics, publishedLsn, onLag, signal } = options;
   const name = config.SLOT_NAME;
   while (!signal.aborted) {
     const slot = await inspectSlot(client, name);
@@ -33,7 +37,9 @@ export async function watchSlot({ client, config, health, metrics, onLag, signal
     metrics.slotWalStatus.reset();
     if (slot !== undefined) metrics.slotWalStatus.set({ status: slot.walStatus }, 1);
     health.set("slot", slot?.walStatus === "unreserved" ? new SlotEndangeredError(name, lagBytes) : undefined);
-    if (lagBytes > lagLimitBytes(config)) throw new ReplicationLagError(name, lagBytes);
+    // What is confirmed a sync interval after it was read is no lag.
+    const unreadBytes = slot === undefined ? 0 : lagBehind(slot, publishedLsn());
+    if (unreadBytes > lagLimitBytes(config)) throw new ReplicationLagError(name, unreadBytes);
     await sleep(inspectEveryMs, signal);
   }
   health.set("slot", undefined);

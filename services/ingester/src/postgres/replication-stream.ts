@@ -126,7 +126,11 @@ export class ReplicationStream {
     service.on("start", () => started.resolve());
     service.on("error", (error: Error) => this.#fail(error));
     service.subscribe(this.#plugin, this.#options.slot, formatLsn(this.#options.from)).then(
-      () => this.#fail(new ReplicationLostError("the server ended it")),
+      () => {
+        const ended = new ReplicationLostError("the server ended it");
+        started.reject(ended); // where it came before the start: nobody else would tell
+        this.#fail(ended);
+      },
       (error: unknown) => {
         const explained = explain(error, this.#options.slot);
         started.reject(explained);
