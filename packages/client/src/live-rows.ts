@@ -39,12 +39,14 @@ export interface LiveRowsClient {
 
 interface AnyChannel {
   on(...args: unknown[]): unknown;
-  subscribe(): unknown;
+  subscribe(onStatus?: (status: string, error?: unknown) => void): unknown;
   unsubscribe(): unknown;
 }
 
 /** Rows are read again when changes that do not tell enough have been quiet for so long. */
 const quietMs = 50;
+/** Where they are never quiet, after this long. */
+const staleMs = 1_000;
 /** Of channels, by client. */
 const numbers = new WeakMap<object, number>();
 
@@ -64,6 +66,8 @@ export function liveRows(client: LiveRowsClient, options: LiveRowsOptions): Live
   const ready = Promise.withResolvers<void>();
   let channel: AnyChannel | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
+  /** Since when there is a change that is not in the rows. */
+  let staleSince: number | undefined;
 
   const tell = (changes: readonly RowChange[]): void => {
     if (changes.length > 0) onChange?.(changes);
@@ -72,11 +76,18 @@ export function liveRows(client: LiveRowsClient, options: LiveRowsOptions): Live
   const take = (change: () => readonly RowChange[] | undefined): void => {
     const changes = limit === undefined ? change() : undefined;
     if (changes !== undefined) return tell(changes);
+    const now = Date.now();
+    staleSince ??= now;
     clearTimeout(timer);
-    timer = setTimeout(refresh, quietMs);
+    timer = setTimeout(refresh, Math.min(quietMs, Math.max(0, staleSince + staleMs - now)));
+  };
+  const refused = (reason: unknown): void => {
+    const { message = reason } = (reason ?? {}) as { message?: unknown };
+    if (typeof message === "string") onError?.(message);
   };
   const handlers: Readonly<Record<string, (payload: never) => void>> = {
     snapshot(page: RowsPage) {
+      if (page.too_large !== undefined) onError?.("Rows above MAX_RECORD_BYTES came without their long values");
       const changes = set.page(page);
       if (changes === undefined) return;
       tell(changes);
@@ -107,12 +118,17 @@ export function liveRows(client: LiveRowsClient, options: LiveRowsOptions): Live
       };
       opened.on(event, ...(isCurrent ? [{}, receive] : [receive]));
     }
-    opened.subscribe();
+    if (isCurrent) return void opened.subscribe((_, error) => channel === opened && refused(error));
+    const join = opened.subscribe() as {
+      receive?: (status: string, hear: (answer: { reason: unknown }) => void) => void;
+    };
+    join?.receive?.("error", ({ reason }) => refused(reason));
   }
 
   /** The former rows stay until the new ones are there. */
   function refresh(): void {
     clearTimeout(timer);
+    staleSince = undefined;
     const former = channel;
     if (former === undefined) return;
     if (isCurrent) open();

@@ -76,6 +76,18 @@ describe("a change", () => {
     expect(set.change({ type: "TRUNCATE" })?.map(({ key }) => key)).toEqual(["1", "3"]);
   });
 
+  it("that came without its long values, or does not say which row went, has the rows read again", () => {
+    const set = filled();
+    const errors = ["Error 413: Payload Too Large"];
+    expect(set.change({ type: "UPDATE", record: { id: 1 }, errors })).toBeUndefined();
+    expect(set.change({ type: "DELETE", old_record: { note: "a" }, errors: null })).toBeUndefined();
+    expect(set.change({ type: "DELETE", old_record: {}, errors: ["Error 401: Unauthorized"] })).toEqual([]);
+    expect(set.change({ type: "DELETE", old_record: { note: "b" }, row: "tag 2" })?.map(({ key }) => key)).toEqual([
+      "2",
+    ]);
+    expect([...set.rows.keys()]).toEqual(["1"]);
+  });
+
   it("of the key takes the row from the former one", () => {
     const changes = filled().change({ type: "UPDATE", record: { id: 7, note: "a" }, old_record: { id: 1 } });
     expect(changes?.map(({ type, key }) => `${type} ${key}`)).toEqual(["delete 1", "insert 7"]);

@@ -13,6 +13,8 @@ export interface RowsPage {
   readonly key: readonly string[];
   readonly rows: readonly Row[];
   readonly tags?: readonly (string | null)[];
+  /** Places of rows that came without their long values. */
+  readonly too_large?: readonly number[];
   readonly done: boolean;
 }
 
@@ -25,6 +27,8 @@ export interface RowData {
   readonly row?: string;
   /** Columns whose values did not change and were not sent. */
   readonly unchanged?: readonly string[];
+  /** Why values are missing. */
+  readonly errors?: readonly string[] | null;
 }
 
 /** What is known of some rows. */
@@ -70,15 +74,18 @@ export class RowSet {
   }
 
   /** What it changed; `undefined` when the rows have to be asked for again: values are missing that were never here. */
-  change({ type, record, old_record: old, row: tag, unchanged }: RowData): RowChange[] | undefined {
+  change({ type, record, old_record: old, row: tag, unchanged, errors }: RowData): RowChange[] | undefined {
     if (type === "TRUNCATE") {
       this.#keys.clear();
       return [...this.rows.keys()].flatMap((its) => this.#delete(its));
     }
+    if (errors?.some((error) => error.startsWith("Error 413")) === true) return undefined;
     const former = old && this.#keyOf(old);
     if (record === undefined) {
+      const gone = former ?? this.#keys.get(tag ?? "");
       if (tag !== undefined) this.#keys.delete(tag);
-      return former === undefined ? [] : this.#delete(former);
+      if (gone !== undefined) return this.#delete(gone);
+      return (errors ?? []).length > 0 ? [] : undefined; // its identity is not the key
     }
     const its = this.#keyOf(record);
     if (its === undefined) return [];

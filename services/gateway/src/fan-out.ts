@@ -62,7 +62,8 @@ export class FanOut {
   }
 
   #left({ change, group, ids }: Leaving, more: object, emit: Emit): void {
-    const row = this.#data.tag(change.oldRecord ?? change.record, keyOf(group, ids));
+    const key = keyOf(group, ids);
+    const row = this.#data.tag(change.oldRecord, key) ?? this.#data.tag(change.record, key);
     if (row === undefined) return;
     const { schema, table } = this.#data.relation;
     const { head, tail } = group.serializer.fanOut(group.topic, "row_left");
