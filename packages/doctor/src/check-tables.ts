@@ -1,5 +1,5 @@
 import { escapeIdentifier } from "pg";
-import type { PostgresFacts, TableFacts } from "./facts.ts";
+import type { PostgresFacts, StoredTable, TableFacts } from "./facts.ts";
 import { setting, sql, type Finding } from "./finding.ts";
 import type { DoctorSettings } from "./settings.ts";
 
@@ -64,32 +64,38 @@ function checkPublications({ publications, tables }: PostgresFacts, names: reado
   return findings;
 }
 
-function checkIdentity({ name, identity, hasPrimaryKey }: TableFacts): readonly Finding[] {
-  const subject = `table ${name}`;
-  if (identity === "nothing" || (identity === "default" && !hasPrimaryKey)) {
-    const why = identity === "nothing" ? "REPLICA IDENTITY is NOTHING" : "it has no primary key";
-    return [
-      {
-        severity: "error",
-        code: "IDENTITY_MISSING",
-        subject,
-        reason: `${why}: PostgreSQL refuses every UPDATE and DELETE while the table is published`,
-        // Writes that fail until then begin to work, so that nothing is lost by it.
-        fix: sql(`ALTER TABLE ${name} REPLICA IDENTITY FULL`, { isSafe: true }),
-      },
-    ];
+function checkIdentity({ name, stored, areChangesPublished }: TableFacts): readonly Finding[] {
+  if (!areChangesPublished) return [];
+  const missing = stored.filter((one) => whyNoIdentity(one) !== undefined);
+  if (missing.length > 0) {
+    return missing.map((one) => ({
+      severity: "error",
+      code: "IDENTITY_MISSING",
+      subject: `table ${one.name}`,
+      reason: `${whyNoIdentity(one)}: PostgreSQL refuses every UPDATE and DELETE while the table is published`,
+      // Writes that fail until then begin to work, so that nothing is lost by it. A partitioned table does not pass it on.
+      fix: sql(`ALTER TABLE ${one.name} REPLICA IDENTITY FULL`, { isSafe: true }),
+    }));
   }
-  if (identity === "full") return [];
-  const columns = identity === "index" ? "the index's columns" : "the primary key";
+  const narrow = stored.find(({ identity }) => identity !== "full");
+  if (narrow === undefined) return [];
+  const columns = narrow.identity === "index" ? "the index's columns" : "the primary key";
   return [
     {
       severity: "note",
       code: "IDENTITY_KEY",
-      subject,
+      subject: `table ${name}`,
       reason: `old records have ${columns} only, and filters on deletes see nothing else`,
-      fix: sql(`ALTER TABLE ${name} REPLICA IDENTITY FULL -- if whole old rows are wanted; the WAL grows by them`),
+      fix: sql(
+        `ALTER TABLE ${narrow.name} REPLICA IDENTITY FULL -- if whole old rows are wanted; the WAL grows by them`,
+      ),
     },
   ];
+}
+
+function whyNoIdentity({ identity, hasPrimaryKey }: StoredTable): string | undefined {
+  if (identity === "nothing") return "REPLICA IDENTITY is NOTHING";
+  return identity === "default" && !hasPrimaryKey ? "it has no primary key" : undefined;
 }
 
 function checkReaders(

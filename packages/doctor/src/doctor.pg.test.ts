@@ -61,6 +61,12 @@ describe("faults in the database", () => {
       () => "ALTER TABLE orders REPLICA IDENTITY NOTHING",
       /ALTER TABLE orders REPLICA IDENTITY FULL/u,
     ],
+    [
+      "error IDENTITY_MISSING",
+      () =>
+        "CREATE TABLE parted (a int) PARTITION BY RANGE (a); CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (9); ALTER TABLE parted REPLICA IDENTITY FULL; GRANT SELECT ON parted TO anon; ALTER PUBLICATION supabase_realtime ADD TABLE parted; ALTER PUBLICATION supabase_realtime SET (publish_via_partition_root = true)",
+      /ALTER TABLE parted_1 REPLICA IDENTITY FULL/u,
+    ],
     ["note IDENTITY_KEY", () => "ALTER TABLE orders REPLICA IDENTITY DEFAULT", /REPLICA IDENTITY FULL/u],
     [
       "warning TABLE_UNREADABLE",

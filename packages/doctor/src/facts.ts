@@ -53,12 +53,21 @@ export interface PublicationFacts {
   readonly isViaRoot: boolean;
 }
 
+export interface StoredTable {
+  readonly name: string;
+  readonly identity: "default" | "nothing" | "full" | "index";
+  readonly hasPrimaryKey: boolean;
+}
+
 /** A table of one of our publications. */
 export interface TableFacts {
   /** As SQL writes it. */
   readonly name: string;
-  readonly identity: "default" | "nothing" | "full" | "index";
   readonly hasPrimaryKey: boolean;
+  /** What UPDATE and DELETE look at: the table itself, or the partitions that hold its rows. */
+  readonly stored: readonly StoredTable[];
+  /** A publication of it has updates or deletes. */
+  readonly areChangesPublished: boolean;
   readonly isPartition: boolean;
   readonly isRowSecured: boolean;
   readonly policies: number;

@@ -98,9 +98,19 @@ async function askPublications(client: Client, names: readonly string[]): Promis
 async function askTables(client: Client, publications: readonly string[]): Promise<readonly TableFacts[]> {
   const { rows } = await client.query<TableFacts>(
     `SELECT c.oid::regclass::text AS "name",
-            CASE c.relreplident WHEN 'd' THEN 'default' WHEN 'n' THEN 'nothing' WHEN 'f' THEN 'full' ELSE 'index' END
-              AS "identity",
             EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) AS "hasPrimaryKey",
+            (SELECT coalesce(json_agg(json_build_object(
+                      'name', s.oid::regclass::text,
+                      'identity', CASE s.relreplident WHEN 'd' THEN 'default' WHEN 'n' THEN 'nothing' WHEN 'f' THEN 'full'
+                                    ELSE 'index' END,
+                      'hasPrimaryKey', EXISTS (SELECT FROM pg_index i WHERE i.indrelid = s.oid AND i.indisprimary))
+                      ORDER BY s.oid::regclass::text), '[]')
+               FROM pg_class s
+              WHERE CASE c.relkind WHEN 'p' THEN s.oid IN (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf)
+                      ELSE s.oid = c.oid END) AS "stored",
+            EXISTS (SELECT FROM pg_publication_tables t JOIN pg_publication p ON p.pubname = t.pubname
+                     WHERE t.schemaname = n.nspname AND t.tablename = c.relname AND p.pubname = ANY($1::text[])
+                       AND (p.pubupdate OR p.pubdelete)) AS "areChangesPublished",
             c.relispartition AS "isPartition",
             c.relrowsecurity AS "isRowSecured",
             (SELECT count(*)::int FROM pg_policy p WHERE p.polrelid = c.oid AND p.polcmd IN ('r', '*')) AS "policies",
