@@ -15,22 +15,36 @@ const closeParen = 0x29;
 
 /**
  * A composite value's text as a JSON object (manual, "Composite Type Input and Output Syntax"): an empty field is null;
- * quotes and backslashes inside quotes are doubled.
+ * quotes and backslashes inside quotes are doubled. PostgreSQL does not describe a table anew when a type of it is altered:
+ * a value with more or fewer fields than are known is its text, rather than values under others' names.
  */
-export function writeComposite({ out, source, attributes }: CompositeContext, start: number, end: number): void {
+export function writeComposite(context: CompositeContext, start: number, end: number): void {
+  const { out, source } = context;
+  const begin = out.length;
+  if (writeFields(context, start, end)) return;
+  out.truncate(begin);
+  out.string(source, start, end);
+}
+
+/** False when the value has another number of fields than the type. */
+function writeFields({ out, source, attributes }: CompositeContext, start: number, end: number): boolean {
   let i = start + 1;
   out.byte(0x7b);
   for (const [index, { name, write }] of attributes.entries()) {
-    if (index > 0) out.byte(comma);
+    if (index > 0) {
+      if (source[i++] !== comma) return false;
+      out.byte(comma);
+    }
     const key = toBytes(name);
     out.string(key, 0, key.length);
     out.byte(0x3a);
     const field = readField(source, i, end);
     if (field.bytes === undefined) out.ascii("null");
     else write(out, field.bytes, 0, field.bytes.length);
-    i = field.next + 1;
+    i = field.next;
   }
   out.byte(0x7d);
+  return source[i] === closeParen;
 }
 
 /** `bytes` is undefined for an empty field, which is NULL; `next` is the index of the comma or parenthesis after it. */
