@@ -50,7 +50,7 @@ async function ask(socket: RawSocket, topic: string, event: string, payload: obj
 }
 const join = (socket: RawSocket, topic = "realtime:room", config: object = {}): Promise<unknown> =>
   ask(socket, topic, "phx_join", { config });
-const settled = (socket: RawSocket): Promise<unknown> => ask(socket, "phoenix", "heartbeat", {});
+const settled = (socket: RawSocket): Promise<unknown> => ask(socket, "realtime:nowhere", "settled", {});
 const ok = { status: "ok", response: {} };
 const joined = { status: "ok", response: { postgres_changes: [] } };
 const refusal = (reason: string): object => ({ status: "error", response: { reason } });

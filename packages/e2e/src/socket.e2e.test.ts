@@ -22,12 +22,12 @@ const payloadOf = (frame: unknown): unknown =>
 const heartbeat = { topic: "phoenix", event: "heartbeat", payload: {}, ref: "hb" };
 const heartbeatReply = { topic: "phoenix", event: "phx_reply", payload: { status: "ok", response: {} }, ref: "hb" };
 
-/** Everything the server said before it answered this heartbeat, and that it still answers. */
+/** Everything the server said before it answered this, which waits for what was sent before; and that it still answers. */
 async function settled(socket: RawSocket): Promise<unknown[]> {
-  const ref = `hb-${randomBytes(4).toString("hex")}`;
-  socket.send({ ...heartbeat, ref });
-  await socket.next((frame) => (frame as { ref?: unknown }).ref === ref, "the heartbeat's answer");
-  return socket.frames.filter((frame) => !String((frame as { ref?: unknown }).ref).startsWith("hb-"));
+  const ref = `settled-${randomBytes(4).toString("hex")}`;
+  socket.send({ topic: "realtime:nowhere", event: "settled", payload: {}, ref });
+  await socket.next((frame) => (frame as { ref?: unknown }).ref === ref, "the answer to it");
+  return socket.frames.filter((frame) => !String((frame as { ref?: unknown }).ref).startsWith("settled-"));
 }
 
 const join = (

@@ -1,6 +1,7 @@
 import type { ClientFrame, Serializer } from "./frames.ts";
 import { memberSlices } from "./json-slices.ts";
 import { isObject, parseJson } from "./json.ts";
+import { isReference } from "./reference.ts";
 import { toText } from "./text.ts";
 import { verbatim } from "./verbatim.ts";
 
@@ -13,6 +14,7 @@ export const serializerV1: Serializer = {
     const { topic, event, payload, ref, join_ref: joinRef } = frame;
     if (typeof topic !== "string" || typeof event !== "string" || payload === undefined || ref === undefined)
       return undefined;
+    if (!isReference(ref) || !isReference(joinRef)) return undefined;
     const slice = (): string => memberSlices(text).get("payload") ?? "{}";
     return { topic, event, payload, ref, joinRef, ...verbatim(event, payload, slice) };
   },

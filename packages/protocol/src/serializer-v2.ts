@@ -1,6 +1,7 @@
 import type { ClientFrame, Serializer } from "./frames.ts";
 import { elementSlices } from "./json-slices.ts";
 import { parseJson } from "./json.ts";
+import { isReference } from "./reference.ts";
 import { toText } from "./text.ts";
 import { decodeUserBroadcastPush, encodeUserBroadcast } from "./user-broadcast.ts";
 import { verbatim } from "./verbatim.ts";
@@ -13,6 +14,7 @@ export const serializerV2: Serializer = {
     if (!Array.isArray(frame) || frame.length < 5) return undefined;
     const [joinRef, ref, topic, event, payload] = frame as unknown[];
     if (typeof topic !== "string" || typeof event !== "string") return undefined;
+    if (!isReference(ref) || !isReference(joinRef)) return undefined;
     const slice = (): string => elementSlices(text)[4] ?? "{}";
     return { topic, event, payload, ref, joinRef, ...verbatim(event, payload, slice) };
   },

@@ -180,3 +180,15 @@ describe("negotiateSerializer", () => {
     expect(negotiateSerializer(vsn)).toBe(expected);
   });
 });
+
+it("refs that are nested too deep to be written, or very long, make a frame malformed", () => {
+  const nested = (depth: number): string => `${"[".repeat(depth)}1${"]".repeat(depth)}`;
+  for (const bad of [nested(600), nested(10_000), JSON.stringify("x".repeat(1_001)), `{"a":"${"x".repeat(1_000)}"}`]) {
+    const v1 = (refs: string): string => `{"topic":"t","event":"e","payload":{},${refs}}`;
+    expect(serializerV1.decode(v1(`"ref":${bad}`))).toBeUndefined();
+    expect(serializerV1.decode(v1(`"ref":"1","join_ref":${bad}`))).toBeUndefined();
+    expect(serializerV2.decode(`["1",${bad},"t","e",{}]`)).toBeUndefined();
+    expect(serializerV2.decode(`[${bad},"1","t","e",{}]`)).toBeUndefined();
+  }
+  expect(serializerV2.decode(`["1",${nested(100)},"t","e",{}]`)).toBeDefined();
+});

@@ -98,7 +98,8 @@ export class Broadcaster {
         this.drop(encoded.reason, hearing);
         continue;
       }
-      (isSenders ? sender.publish : publish)(name, encoded.frame);
+      // A socket that is subscribed to nothing cannot publish, and one that does not hear the room need not be left out.
+      (isSenders && sender.isListening ? sender.publish : publish)(name, encoded.frame);
       metrics.broadcastDeliveries.inc(hearing);
       limits.count("events", hearing);
     }

@@ -17,6 +17,8 @@ export interface ChannelRules {
   readonly payloadLimitBytes: number;
   /** A refused join is answered after this long. */
   readonly errorBackoffMs: number;
+  /** A token ends this long after its `exp`. */
+  readonly clockToleranceMs: number;
 }
 
 export interface MembersParts {

@@ -23,6 +23,8 @@ export interface Channel {
   readonly isExplained?: boolean;
   /** What its token says; `undefined` when tokens are not verified. */
   claims: Claims | undefined;
+  /** That token itself: clients of several versions send it again with every heartbeat. */
+  token?: string;
   /** Its place among those who get changes, once it is subscribed. */
   membership: Membership | undefined;
   /** Its place in the topic's room; legacy channels have none: they neither send nor get broadcasts (protocol.md 3.9). */

@@ -138,6 +138,7 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
     isPresenceEnabled: config.PRESENCE_ENABLED,
     payloadLimitBytes: payloadLimitBytes(config.MAX_PAYLOAD_KB),
     errorBackoffMs: config.CHANNEL_ERROR_BACKOFF_MS,
+    clockToleranceMs: config.JWT_CLOCK_TOLERANCE_S * 1000,
   };
   const server = new Server({
     config,

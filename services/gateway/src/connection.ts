@@ -1,6 +1,7 @@
-import { shutdownReason, type Claims } from "@walcast/authz";
+import { shutdownReason } from "@walcast/authz";
 import {
   CloseCode,
+  isHeartbeat,
   isObject,
   parseJoin,
   serverDisconnect,
@@ -8,7 +9,6 @@ import {
   subscribeFailed,
   topicPrefix,
   type ClientFrame,
-  type JoinRequest,
   type Serializer,
   type SystemMessage,
 } from "@walcast/protocol";
@@ -17,14 +17,14 @@ import type { Admission, Decision } from "./admission.ts";
 import type { ConnectionPlaces } from "./connection-places.ts";
 import type { ClientSocket } from "./client-socket.ts";
 import { addressing, beginMembers, type Channel } from "./channel.ts";
-import { allRights, type Rights } from "./channel-rights.ts";
+import { allRights } from "./channel-rights.ts";
 import { FrameQueue } from "./frame-queue.ts";
 import { joinRefusedBy } from "./join-limit.ts";
-import { additionRefusal, requested } from "./join-request.ts";
+import { additionRefusal, requested, type Join } from "./join-request.ts";
 import { membersOf, type MembersParts } from "./channel-members.ts";
 import { heldJoin, type HeldJoin } from "./held-join.ts";
 import type { GatewayMetrics } from "./metrics.ts";
-import { orAbandon, type Replay } from "./replay.ts";
+import { orAbandon } from "./replay.ts";
 import type { Subscriber, SubscribingConnection } from "./subscriber.ts";
 import { TokenExpiry } from "./token-expiry.ts";
 
@@ -40,16 +40,6 @@ export interface ConnectionOptions extends MembersParts {
   readonly metrics: GatewayMetrics;
   readonly log: Logger;
   readonly now?: () => number;
-}
-
-interface Join {
-  readonly topic: string;
-  readonly ref: unknown;
-  readonly joinRef: unknown;
-  readonly request: JoinRequest;
-  readonly claims: Claims | undefined;
-  readonly rights: Rights;
-  readonly replay?: Replay | undefined;
 }
 
 /**
@@ -168,6 +158,8 @@ export class Connection implements SubscribingConnection {
   #receive(frame: ClientFrame | undefined, size: number): void {
     this.lastHeardMs = performance.now();
     if (frame === undefined) this.#dropMalformed();
+    // Not behind a join that waits for the database: the client would take the connection for dead.
+    else if (isHeartbeat(frame)) this.#reply({ topic: frame.topic, ref: frame.ref, joinRef: null }, "ok", {});
     else this.#frames.add(frame, size);
   }
 
@@ -179,10 +171,6 @@ export class Connection implements SubscribingConnection {
   /** A promise when frames behind this one have to wait for it. */
   #handle(frame: ClientFrame): Promise<void> | undefined {
     const { topic, event, ref } = frame;
-    if (topic === "phoenix" && event === "heartbeat") {
-      this.#reply({ topic, ref, joinRef: null }, "ok", {});
-      return undefined;
-    }
     if (event === "phx_join") return this.#join(frame);
     const channel = this.#channels.get(topic);
     if (event === "phx_leave") {
@@ -254,13 +242,18 @@ export class Connection implements SubscribingConnection {
       resumeFrom: request.resume.tag === "from" ? request.resume.position : undefined,
       isExplained: request.tag === "current" && request.isExplained,
       claims,
+      token: request.token ?? this.#options.token,
       membership: undefined,
       ...membersOf(
         { ...join, send: (frame) => this.#send(frame), end: (reason) => this.#shutdown(channel, reason) },
         this.#options,
       ),
       ended: new AbortController(),
-      expiry: new TokenExpiry({ now: this.#now, onExpired: (secondsAgo) => this.#expired(channel, secondsAgo) }),
+      expiry: new TokenExpiry({
+        now: this.#now,
+        toleranceMs: this.#options.rules.clockToleranceMs,
+        onExpired: (secondsAgo) => this.#expired(channel, secondsAgo),
+      }),
       held: this.#hold(join, reply, () => channel),
     };
     this.#channels.set(topic, channel);
@@ -329,7 +322,7 @@ export class Connection implements SubscribingConnection {
   /** Never answered; absent, unchanged and opaque tokens are ignored (protocol.md 4.9). */
   async #refreshToken(channel: Channel, payload: unknown): Promise<void> {
     const token = isObject(payload) ? payload["access_token"] : undefined;
-    if (typeof token !== "string" || token.startsWith("sb_")) return;
+    if (typeof token !== "string" || token.startsWith("sb_") || token === channel.token) return;
     const { topic, member } = channel;
     const { isPrivate, rights: former } = member ?? { isPrivate: false, rights: allRights };
     const decision = await this.#options.admission.refresh({
@@ -342,6 +335,7 @@ export class Connection implements SubscribingConnection {
     });
     if (decision === undefined || channel.ended.signal.aborted) return;
     if (decision.tag === "granted") {
+      channel.token = token;
       member?.regrant(decision.rights);
       channel.presence?.regrant(decision.rights);
       if (decision.claims === undefined) return;

@@ -1,5 +1,19 @@
+import type { Claims } from "@walcast/authz";
 import type { JoinRequest } from "@walcast/protocol";
 import { identify, legacyRequest, type IdentifiedRequest } from "./binding.ts";
+import type { Rights } from "./channel-rights.ts";
+import type { Replay } from "./replay.ts";
+
+/** A join that was granted. */
+export interface Join {
+  readonly topic: string;
+  readonly ref: unknown;
+  readonly joinRef: unknown;
+  readonly request: JoinRequest;
+  readonly claims: Claims | undefined;
+  readonly rights: Rights;
+  readonly replay?: Replay | undefined;
+}
 
 /** The changes that a join asks for, and what its answer says of them. */
 export function requested(

@@ -1,4 +1,6 @@
+import { waitUntil } from "@walcast/testkit";
 import { describe, expect, it } from "vitest";
+import type { Rights } from "./channel-rights.ts";
 import {
   env,
   nothing,
@@ -81,5 +83,49 @@ describe("a private channel", () => {
     ];
     expect(losing.frames).toEqual(ended("You no longer have permission to read from this Channel topic: room"));
     expect(gone.frames).toEqual(ended(cannotRead));
+  });
+
+  it("asks nobody, and says nothing, when the same token is sent once more", async () => {
+    const { rights, asked } = policies({});
+    const gateway = await startTestGateway({ env, channelRights: rights });
+    const socket = await openSocket(gateway, "2.0.0", tokenOf("anon"));
+    await socket.join(room, config);
+    await socket.join("realtime:other", config, { access_token: tokenOf("other") });
+    for (const [topic, token] of [
+      [room, "anon"],
+      [room, "anon"],
+      ["realtime:other", "other"],
+      [room, "new"],
+      [room, "new"],
+    ] as const)
+      socket.send(topic, "access_token", { access_token: tokenOf(token) });
+    await socket.settled();
+    expect(asked).toEqual(["anon room", "other other", "new room"]);
+    expect(socket.frames).toEqual([]);
+  });
+
+  it("is heard here by who may read, when the sender may not and has no other channel", async () => {
+    const { rights } = policies({ speaker: { broadcast: { read: false, write: true }, presence: readOnly.broadcast } });
+    const gateway = await startTestGateway({ env, channelRights: rights });
+    const [speaker, reader] = [
+      await openSocket(gateway, "2.0.0", tokenOf("speaker")),
+      await openSocket(gateway, "2.0.0", tokenOf("reader")),
+    ];
+    for (const socket of [speaker, reader]) expect(await socket.join(room, config)).toEqual(okJoin);
+    speaker.send(room, "broadcast", text);
+    for (const socket of [speaker, reader]) await socket.settled();
+    expect(reader.broadcasts()).toEqual([text]);
+  });
+
+  it("that waits for the database keeps no heartbeat waiting", async () => {
+    const waiting = Promise.withResolvers<Rights>();
+    const gateway = await startTestGateway({ env, channelRights: () => waiting.promise });
+    const socket = await openSocket(gateway, "2.0.0", tokenOf("anon"));
+    const joined = socket.join(room, config);
+    socket.send("phoenix", "heartbeat", {}, "hb");
+    await waitUntil(() => socket.frames.length === 1, { what: "the heartbeat's answer" });
+    expect(socket.frames).toEqual([[null, "hb", "phoenix", "phx_reply", { status: "ok", response: {} }]]);
+    waiting.resolve(readOnly);
+    expect(await joined).toEqual(okJoin);
   });
 });

@@ -80,7 +80,7 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
 export type Vsn = "1.0.0" | "2.0.0";
 
 export interface TestSocket {
-  /** Frames without answers to heartbeats: parsed text, and kind 4 frames as `[topic, event, encoding, payload]`. */
+  /** Frames without answers to `settled`: parsed text, and kind 4 frames as `[topic, event, encoding, payload]`. */
   readonly frames: unknown[];
   send(topic: string, event: string, payload: unknown, ref?: string): void;
   sendRaw(frame: string | Uint8Array): void;
@@ -134,7 +134,7 @@ export async function openSocket({ base }: TestGateway, vsn: Vsn = "2.0.0", apik
       return answer(`r${refs}`);
     },
     async settled() {
-      send("phoenix", "heartbeat", {}, `r${++refs}`);
+      send("realtime:nowhere", "settled", {}, `r${++refs}`); // heartbeats do not wait for what was sent before
       await answer(`r${refs}`);
     },
     broadcasts() {

@@ -36,6 +36,17 @@ it("tells at once of a token that has ended, and not of one that was stopped or 
   expect(ends).toEqual([3]);
 });
 
+it("gives a token as long behind its end as those who verify it", () => {
+  const ends: number[] = [];
+  const expiry = new TokenExpiry({ now: Date.now, toleranceMs: 60_000, onExpired: (ago) => ends.push(ago) });
+  vi.setSystemTime(100_000);
+  expiry.watch(claims(80));
+  vi.advanceTimersByTime(39_000);
+  expect(ends).toEqual([]);
+  vi.advanceTimersByTime(2_000);
+  expect(ends).toEqual([60]);
+});
+
 it("notices when the clock was set on while nobody looked", () => {
   const { expiry, ends } = watch();
   expiry.watch(claims(86_400));

@@ -3,6 +3,8 @@ import type { Claims } from "@walcast/authz";
 export interface TokenExpiryOptions {
   /** In milliseconds since 1970. */
   readonly now: () => number;
+  /** It ends this long after its `exp`. */
+  readonly toleranceMs?: number;
   readonly onExpired: (secondsAgo: number) => void;
 }
 
@@ -20,15 +22,14 @@ export class TokenExpiry {
 
   watch(claims: Claims): void {
     this.stop();
-    const { now, onExpired } = this.#options;
-    const leftMs = claims.exp * 1000 - now();
+    const { now, toleranceMs = 0, onExpired } = this.#options;
+    const leftMs = (): number => claims.exp * 1000 + toleranceMs - now();
     this.#timer = setTimeout(
       () => {
-        const lateMs = now() - claims.exp * 1000;
-        if (lateMs < 0) this.watch(claims);
-        else onExpired(Math.round(lateMs / 1000));
+        if (leftMs() > 0) this.watch(claims);
+        else onExpired(Math.round((now() - claims.exp * 1000) / 1000));
       },
-      Math.max(0, Math.min(recheckMs, leftMs)),
+      Math.max(0, Math.min(recheckMs, leftMs())),
     );
   }
 
