@@ -25,6 +25,13 @@ describe("parseBatch", () => {
     expect(parse(text)).toEqual(refused(["can't be blank"]));
   });
 
+  it("takes a thousand messages, and not more: everybody else waits meanwhile", () => {
+    const many = (count: number): string => `{"messages":[${Array.from({ length: count }, () => message).join()}]}`;
+    expect(parse(many(1_000)).tag).toBe("messages");
+    expect(parse(many(1_001))).toEqual(refused(["should have at most 1000 items"]));
+    expect(parse(`{"messages":[${"{},".repeat(1_000)}{}]}`)).toEqual(refused(["should have at most 1000 items"]));
+  });
+
   it.each(['{"messages":{}}', '{"messages":"x"}', '{"messages":[1]}', `{"messages":[${message},null]}`])(
     "does not take %s for messages",
     (text) => {

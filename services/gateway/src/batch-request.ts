@@ -20,6 +20,10 @@ export type BatchRequest =
 
 const [blank, invalid] = ["can't be blank", "is invalid"];
 
+/** One request is one turn of the event loop: others wait meanwhile. */
+const messagesLimit = 1_000;
+const tooMany = `should have at most ${messagesLimit} items`;
+
 /** Reads the body of `POST /api/broadcast`: all of its messages are good or none counts (protocol.md 6.1). */
 export function parseBatch(
   text: string,
@@ -30,6 +34,7 @@ export function parseBatch(
   const elements: unknown = isObject(body) ? body["messages"] : undefined;
   if (elements === undefined || elements === null || (Array.isArray(elements) && elements.length === 0))
     return { tag: "refused", errors: [blank] };
+  if (Array.isArray(elements) && elements.length > messagesLimit) return { tag: "refused", errors: [tooMany] };
   if (!Array.isArray(elements) || !elements.every(isObject)) return { tag: "refused", errors: [invalid] };
   const slices = elementSlices(memberSlices(text).get("messages") ?? "[]");
   const read = elements.map((element, index) => {

@@ -50,6 +50,8 @@ const unsupported: HttpAnswer = {
   body: { error: "Unsupported Media Type. Use application/json or application/octet-stream" },
 };
 
+const askedAtOnce = 4;
+
 /** Broadcasts without a socket: what the two HTTP endpoints do and answer (protocol.md 6.1, 6.2). */
 export class HttpBroadcast {
   readonly #options: HttpBroadcastOptions;
@@ -145,14 +147,15 @@ export class HttpBroadcast {
     messages: readonly BatchMessage[],
     sender: Omit<RightsRequest, "subtopic">,
   ): Promise<ReadonlySet<string>> {
-    const asked = new Set(messages.filter(({ isPrivate }) => isPrivate).map(({ subtopic }) => subtopic));
-    const rights = await Promise.all(
-      [...asked].map(async (subtopic) => {
-        const { broadcast } = await this.#options.channelRights({ ...sender, subtopic });
-        return broadcast.write ? [subtopic] : [];
-      }),
-    );
-    return new Set(rights.flat());
+    const asked = [...new Set(messages.filter(({ isPrivate }) => isPrivate).map(({ subtopic }) => subtopic))];
+    const writable = new Set<string>();
+    const ask = async (subtopic: string): Promise<void> => {
+      const { broadcast } = await this.#options.channelRights({ ...sender, subtopic });
+      if (broadcast.write) writable.add(subtopic);
+    };
+    // A few at a time: those who join meanwhile wait in the same queue.
+    while (asked.length > 0) await Promise.all(asked.splice(0, askedAtOnce).map(ask));
+    return writable;
   }
 
   #sendText(message: BatchMessage): void {

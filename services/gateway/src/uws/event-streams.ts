@@ -15,6 +15,9 @@ export interface EventStreamsOptions {
     readonly token: string;
     readonly headers: Readonly<Record<string, string>>;
   }) => Connection;
+  /** Told of each stream that begins and ends. */
+  readonly onOpen: () => void;
+  readonly onClose: () => void;
   /** A client that has this much unread is too slow. */
   readonly outboxLimitBytes: number;
   /** Headers beside `x-*` that policies may look at. */
@@ -87,6 +90,7 @@ export class EventStreams {
     });
     connection = this.#options.connect({ socket: stream, serializer: serializerV1, token: token ?? "", headers });
     this.#streams.set(connection, stream);
+    this.#options.onOpen();
     connection.receive(join);
   }
 
@@ -94,6 +98,7 @@ export class EventStreams {
     const stream = this.#streams.get(connection);
     if (stream === undefined) return;
     this.#streams.delete(connection);
+    this.#options.onClose();
     stream.gone();
     connection.closed();
   }

@@ -91,7 +91,7 @@ export class Server {
   readonly #connections = new Map<Connection, WebSocket<SocketData>>();
   readonly #slowConsumers: SlowConsumers;
   readonly #eventStreams: EventStreams;
-  /** Sockets, also those of clients that were let go. */
+  /** Sockets, also those of clients that were let go, and event streams. */
   #open = 0;
   #received: Received[] = [];
   /** It will be handled in the next turn of the event loop. */
@@ -109,6 +109,8 @@ export class Server {
     this.#eventStreams = new EventStreams({
       refusal: (token) => this.#refusal(token),
       connect: options.connect,
+      onOpen: () => this.#counted(1),
+      onClose: () => this.#counted(-1),
       outboxLimitBytes: options.config.OUTBOX_LIMIT_BYTES,
       rlsHeaders: options.config.RLS_HEADERS,
     });
@@ -164,7 +166,7 @@ export class Server {
   async drain(windowMs: number): Promise<void> {
     if (this.#isDraining) return;
     this.#isDraining = true;
-    const connections = [...this.#connections.keys()];
+    const connections = [...this.connections];
     const perTick = Math.max(1, Math.ceil(connections.length / Math.max(1, windowMs / 50)));
     for (let i = 0; i < connections.length; i += perTick) {
       for (const connection of connections.slice(i, i + perTick)) connection.drain();
@@ -220,7 +222,7 @@ export class Server {
   }
 
   #addWebSocket(path: string): void {
-    const { config, metrics } = this.#options;
+    const { config } = this.#options;
     this.#app.ws<SocketData>(path, {
       idleTimeout: 0, // ours answers with a close code
       sendPingsAutomatically: false,
@@ -237,8 +239,7 @@ export class Server {
       close: (socket) => {
         const { connection } = socket.getUserData();
         if (connection === undefined) return;
-        this.#open--;
-        metrics.connections.dec();
+        this.#counted(-1);
         this.#slowConsumers.closed(socket);
         this.#forget(connection, socket);
       },
@@ -341,8 +342,12 @@ export class Server {
     });
     data.connection = connection;
     this.#connections.set(connection, socket);
-    this.#open++;
-    this.#options.metrics.connections.inc();
+    this.#counted(1);
+  }
+
+  #counted(change: 1 | -1): void {
+    this.#open += change;
+    this.#options.metrics.connections.inc(change);
   }
 
   #send(socket: WebSocket<SocketData>, frame: string | Uint8Array, { isBinary }: { isBinary: boolean }): void {
