@@ -65,7 +65,9 @@ export async function runChaos({ scenario, seconds, seed }: ChaosOptions): Promi
     const problems = [...timeline.problems, ...live.complaints.map((text) => `live reader: ${text}`)];
     if (!hasCaughtUp) problems.push(`hang: the log did not catch up within ${catchUpLimitMs} ms`);
     const again = new Reading();
-    await again.run(log, AbortSignal.timeout(60_000));
+    await again
+      .run(log, AbortSignal.timeout(60_000))
+      .catch((error: unknown) => problems.push(`a later reader did not come to the end: ${String(error)}`));
     problems.push(...again.complaints.map((text) => `reader: ${text}`));
     const stream = await auditStream(log, system.source);
     problems.push(...stream.complaints.map((text) => `stream: ${text}`));
