@@ -125,17 +125,13 @@ export class ReplicationStream {
     const started = Promise.withResolvers<void>();
     service.on("start", () => started.resolve());
     service.on("error", (error: Error) => this.#fail(error));
+    const ended = (error: unknown): void => {
+      started.reject(error); // where it came before the start, nobody else would tell
+      this.#fail(error);
+    };
     service.subscribe(this.#plugin, this.#options.slot, formatLsn(this.#options.from)).then(
-      () => {
-        const ended = new ReplicationLostError("the server ended it");
-        started.reject(ended); // where it came before the start: nobody else would tell
-        this.#fail(ended);
-      },
-      (error: unknown) => {
-        const explained = explain(error, this.#options.slot);
-        started.reject(explained);
-        this.#fail(explained);
-      },
+      () => ended(new ReplicationLostError("the server ended it")),
+      (error: unknown) => ended(explain(error, this.#options.slot)),
     );
     await started.promise;
     const { statusIntervalMs = 1000 } = this.#options;
