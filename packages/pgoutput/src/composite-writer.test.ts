@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import { writeComposite } from "./composite-writer.ts";
 import { JsonBuffer } from "./json-buffer.ts";
+import { toBytes, toText } from "./text.ts";
 
 function written(text: string, names: readonly string[]): unknown {
   const out = new JsonBuffer();
@@ -9,10 +10,11 @@ function written(text: string, names: readonly string[]): unknown {
     name,
     write: (to: JsonBuffer, source: Uint8Array, start: number, end: number) => to.string(source, start, end),
   }));
-  const source = Buffer.from(`before${text}behind`);
-  writeComposite({ out, source, attributes }, 6, 6 + Buffer.byteLength(text));
+  const source = toBytes(`before${text}behind`);
+  writeComposite({ out, source, attributes }, 6, 6 + toBytes(text).length);
   out.ascii("]");
-  return (JSON.parse(Buffer.from(out.toBytes()).toString()) as unknown[])[0];
+  const bytes = out.toBytes();
+  return (JSON.parse(toText(bytes, 0, bytes.length)) as unknown[])[0];
 }
 
 it.each([
