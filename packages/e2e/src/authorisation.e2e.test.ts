@@ -85,8 +85,12 @@ interface Data {
 }
 
 const claimsOf = ({ sub, role, tenant }: User): Record<string, unknown> => ({ sub, role, tenant, exp: expires });
+let tokens = 0;
+/** A new one each time, if only by its header: the very same is none. */
 const token = (user: User): Promise<string> =>
-  new SignJWT(claimsOf(user)).setProtectedHeader({ alg: "HS256" }).sign(new TextEncoder().encode(secret));
+  new SignJWT(claimsOf(user))
+    .setProtectedHeader({ alg: "HS256", kid: String(++tokens) })
+    .sign(new TextEncoder().encode(secret));
 
 function randomFilter(random: Random, columns: readonly string[]): Filter | undefined {
   const filters: readonly Filter[] = [
@@ -174,9 +178,6 @@ function expectedOf(change: Change, { id, event, table, filter, select }: Bindin
   if ((table !== undefined && table !== its) || (event !== "*" && event !== type)) return undefined;
   const key = keyColumns(its);
   const loggedOld = old && (its.isFull ? old : only(old, key));
-  if (filter !== undefined && !filter.matches((record ?? loggedOld)?.[filter.column])) return undefined;
-  // Not even an error may tell that it matched.
-  if (filter !== undefined && !sight.columns.includes(filter.column)) return undefined;
   const shown = { id, type, table: its.name };
   const refused = {
     ...shown,
@@ -185,9 +186,12 @@ function expectedOf(change: Change, { id, event, table, filter, select }: Bindin
     old: type === "INSERT" ? undefined : {},
     error: unauthorized,
   };
+  // Whatever it filters by: an error may not tell that it matched.
   if (sight.columns.length === 0 || !key.every((name) => sight.columns.includes(name))) return refused;
+  if (filter !== undefined && !filter.matches((record ?? loggedOld)?.[filter.column])) return undefined;
+  if (filter !== undefined && !sight.columns.includes(filter.column)) return undefined;
   if (type !== "DELETE" && sight.isSecured) {
-    if (sight.keys === undefined) return refused;
+    if (sight.keys === undefined) return filter === undefined ? refused : undefined;
     if (!sight.keys.has(change.key)) return undefined;
   }
   const wanted =

@@ -284,11 +284,11 @@ export class Readers {
       if (error instanceof TableChangedError) return settle(() => undefined);
       if (isDenial(error)) {
         const rule = { tag: "refused", error: unauthorized } as const;
-        return settle(({ group, guarded, arrivals }) => () => {
-          // Nobody with a filter was asked about unless it matched: to be refused only then would tell what is in rows.
-          if (group.filtered.size > 0) fail(group, unauthorized);
-          else present(guarded, { answer, rule, arrivals });
-        });
+        return settle(
+          ({ guarded, arrivals }) =>
+            () =>
+              present(guarded, { answer, rule, arrivals }),
+        );
       }
       if (!isFinal(error)) throw error;
       const { message } = error;

@@ -79,7 +79,10 @@ export function presentHidden(guarded: GuardedChange, arrivals: Presentation["ar
   fanOut.hidden({ change, group, ids }, emit);
 }
 
-/** Those with a filter are told by a view of their own, whether or not it matches (refusals.ts). */
+/**
+ * Those with a filter are told by a view of their own, whether or not it matches (refusals.ts). Where it is PostgreSQL that
+ * does not let the role ask, they are not: it was asked only because a filter matched.
+ */
 const refusedOf = ({ group, isRefusal }: View, ids: readonly number[]): readonly number[] =>
   isRefusal === true ? ids : ids.filter((id) => !group.filtered.has(id));
 
