@@ -232,6 +232,7 @@ it("storms of connections that join, track, and go leave no memory behind", asyn
   const residentBytes = (): number =>
     Number(/VmRSS:\s+(\d+) kB/u.exec(readFileSync(`/proc/${gateway.process.pid}/status`, "utf8"))?.[1]) * 1024;
   const storm = async (): Promise<void> => {
+    expect(await isAnswered(other)).toBe(true); // and so it is not closed for being idle
     const sockets = await Promise.all(
       Array.from({ length: 300 }, () => openRaw(`ws://127.0.0.1:${gateway.port}/socket`)),
     );
