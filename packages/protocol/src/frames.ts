@@ -15,8 +15,6 @@ export interface ClientFrame {
   readonly presence?: PresencePush;
 }
 
-export const isHeartbeat = ({ topic, event }: ClientFrame): boolean => topic === "phoenix" && event === "heartbeat";
-
 /** The answer to one frame. */
 export interface Reply {
   readonly topic: string;

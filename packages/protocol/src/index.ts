@@ -1,6 +1,6 @@
 export type { Broadcast, BroadcastFrame, PayloadEncoding } from "./broadcast.ts";
 export { CloseCode } from "./close-codes.ts";
-export { isHeartbeat, type ClientFrame, type Envelope, type Push, type Reply, type Serializer } from "./frames.ts";
+export type { ClientFrame, Envelope, Push, Reply, Serializer } from "./frames.ts";
 export {
   parseJoin,
   type BindingRequest,

@@ -1,7 +1,6 @@
 import { shutdownReason } from "@walcast/authz";
 import {
   CloseCode,
-  isHeartbeat,
   isObject,
   parseJoin,
   serverDisconnect,
@@ -158,8 +157,6 @@ export class Connection implements SubscribingConnection {
   #receive(frame: ClientFrame | undefined, size: number): void {
     this.lastHeardMs = performance.now();
     if (frame === undefined) this.#dropMalformed();
-    // Not behind a join that waits for the database: the client would take the connection for dead.
-    else if (isHeartbeat(frame)) this.#reply({ topic: frame.topic, ref: frame.ref, joinRef: null }, "ok", {});
     else this.#frames.add(frame, size);
   }
 
@@ -171,6 +168,11 @@ export class Connection implements SubscribingConnection {
   /** A promise when frames behind this one have to wait for it. */
   #handle(frame: ClientFrame): Promise<void> | undefined {
     const { topic, event, ref } = frame;
+    // In their turn: clients whose join has got lost, as those of 1.7.5 do it, come back when a heartbeat is not answered.
+    if (topic === "phoenix" && event === "heartbeat") {
+      this.#reply({ topic, ref, joinRef: null }, "ok", {});
+      return undefined;
+    }
     if (event === "phx_join") return this.#join(frame);
     const channel = this.#channels.get(topic);
     if (event === "phx_leave") {

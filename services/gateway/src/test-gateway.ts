@@ -134,7 +134,7 @@ export async function openSocket({ base }: TestGateway, vsn: Vsn = "2.0.0", apik
       return answer(`r${refs}`);
     },
     async settled() {
-      send("realtime:nowhere", "settled", {}, `r${++refs}`); // heartbeats do not wait for what was sent before
+      send("realtime:nowhere", "settled", {}, `r${++refs}`);
       await answer(`r${refs}`);
     },
     broadcasts() {
