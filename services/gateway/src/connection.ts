@@ -168,7 +168,7 @@ export class Connection implements SubscribingConnection {
   /** A promise when frames behind this one have to wait for it. */
   #handle(frame: ClientFrame): Promise<void> | undefined {
     const { topic, event, ref } = frame;
-    // In their turn: clients whose join has got lost, as those of 1.7.5 do it, come back when a heartbeat is not answered.
+    // In its turn, as the peer does it (protocol.md 8.2): a client whose join is stuck notices by it.
     if (topic === "phoenix" && event === "heartbeat") {
       this.#reply({ topic, ref, joinRef: null }, "ok", {});
       return undefined;

@@ -87,7 +87,8 @@ const refusedOf = ({ group, isRefusal }: View, ids: readonly number[]): readonly
   isRefusal === true ? ids : ids.filter((id) => !group.filtered.has(id));
 
 /**
- * The ids whose filters look at nothing that may not be read: to be told would tell that the filter matched. A subscription with such a filter is refused; here are those whose role lost the column since.
+ * The ids whose filters look at nothing that may not be read: to be told would tell that the filter matched. A subscription
+ * with such a filter is refused; here are those whose role lost the column since.
  */
 function openTo(answer: AccessAnswer, { group }: GuardedChange, ids: readonly number[]): readonly number[] {
   if (group.filtered.size === 0) return ids;
