@@ -16,7 +16,7 @@ import {
 } from "@walcast/row-security";
 import type { Group, Listener, Reader } from "./group.ts";
 import type { GatewayMetrics } from "./metrics.ts";
-import { isDenial, keyOf, present, presentHidden, ruleOf, type GuardedChange } from "./ruling.ts";
+import { isDenial, keyOf, present, presentHidden, ruleOf, withoutRefusals, type GuardedChange } from "./ruling.ts";
 
 export interface ReadersOptions {
   readonly catalog: Pick<AccessCatalog, "known" | "access">;
@@ -287,7 +287,7 @@ export class Readers {
         return settle(
           ({ guarded, arrivals }) =>
             () =>
-              present(guarded, { answer, rule, arrivals }),
+              present(withoutRefusals(guarded), { answer, rule, arrivals }),
         );
       }
       if (!isFinal(error)) throw error;

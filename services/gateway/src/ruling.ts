@@ -80,9 +80,15 @@ export function presentHidden(guarded: GuardedChange, arrivals: Presentation["ar
 }
 
 /**
- * Those with a filter are told by a view of their own, whether or not it matches (refusals.ts). Where it is PostgreSQL that
- * does not let the role ask, they are not: it was asked only because a filter matched.
+ * Where it is PostgreSQL that does not let the role ask, nobody with a filter is told: in general it was asked only because a
+ * filter matched. Whether rights were known when the change came does not matter.
  */
+export const withoutRefusals = (guarded: GuardedChange): GuardedChange => ({
+  ...guarded,
+  wants: guarded.wants.filter(([{ isRefusal }]) => isRefusal !== true),
+});
+
+/** Those with a filter are told by a view of their own, whether or not it matches (refusals.ts). */
 const refusedOf = ({ group, isRefusal }: View, ids: readonly number[]): readonly number[] =>
   isRefusal === true ? ids : ids.filter((id) => !group.filtered.has(id));
 
