@@ -22,10 +22,19 @@ export interface AnyClient {
 type AnyClientClass = new (url: string, options: Record<string, unknown>) => AnyClient;
 export type TortureVersion = "1.7.5" | "2.119.0";
 
-/** A connected client; the logger keeps those of version 1 from writing to the console. */
+/**
+ * Of 1.7.5, the logger keeps it from writing to the console; the others are README.md's, "Older clients": cut off between a
+ * join and its answer, it would throw its channel away.
+ */
+const optionsOf = {
+  "1.7.5": { logger: () => undefined, timeout: 3_000, reconnectAfterMs: () => 4_000 },
+  "2.119.0": {},
+} satisfies Record<TortureVersion, object>;
+
+/** A connected client. */
 export function openClient(version: TortureVersion, port: number, options: Record<string, unknown>): AnyClient {
   const { RealtimeClient } = require(`realtime-js-${version}`) as { RealtimeClient: AnyClientClass };
-  const client = new RealtimeClient(`ws://127.0.0.1:${port}/socket`, { logger: () => undefined, ...options });
+  const client = new RealtimeClient(`ws://127.0.0.1:${port}/socket`, { ...optionsOf[version], ...options });
   client.connect();
   return client;
 }
