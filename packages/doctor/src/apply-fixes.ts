@@ -8,19 +8,25 @@ export interface AppliedFix {
   readonly problem: string | undefined;
 }
 
-/** Runs the safe fixes, one after the other; one that is refused keeps no other from being tried. */
+/**
+ * Runs the safe fixes, one after the other; one that is refused keeps no other from being tried, but its own further
+ * statements, which build on it.
+ */
 export async function applyFixes(database: Database, findings: readonly Finding[]): Promise<readonly AppliedFix[]> {
-  const statements = findings.flatMap(({ fix }) => (fix.kind === "sql" && fix.isSafe ? [fix.text] : []));
-  if (statements.length === 0) return [];
+  const fixes = findings.flatMap(({ fix }) => (fix.kind === "sql" && fix.isSafe ? [fix] : []));
+  if (fixes.length === 0) return [];
   const client = await connectClient(database, { applicationName: "walcast doctor" });
   try {
     const applied: AppliedFix[] = [];
-    for (const statement of statements) {
-      const problem = await client.query(statement).then(
-        () => undefined,
-        (error: unknown) => describeError(error).message,
-      );
-      applied.push({ statement, problem });
+    for (const { statements } of fixes) {
+      for (const statement of statements) {
+        const problem = await client.query(statement).then(
+          () => undefined,
+          (error: unknown) => describeError(error).message,
+        );
+        applied.push({ statement, problem });
+        if (problem !== undefined) break;
+      }
     }
     return applied;
   } finally {

@@ -1,6 +1,7 @@
 import { escapeIdentifier } from "pg";
+import { slotKeepSize } from "./check-slot.ts";
 import type { PostgresFacts } from "./facts.ts";
-import { elsewhere, setting, sql, type Finding } from "./finding.ts";
+import { elsewhere, serverSetting, setting, sql, type Finding } from "./finding.ts";
 import type { DoctorSettings } from "./settings.ts";
 
 const tolerance = { clockSkewMs: 2_000, transactionMs: 600_000, senderTimeoutMs: 5_000 };
@@ -62,7 +63,7 @@ export function checkServer(facts: PostgresFacts, { slot }: Pick<DoctorSettings,
       code: "WAL_UNLIMITED",
       subject,
       reason: "max_slot_wal_keep_size is -1: a slot that nobody reads fills the disk, and PostgreSQL stops",
-      fix: sql("ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf()"),
+      fix: serverSetting("max_slot_wal_keep_size", slotKeepSize(facts, 10)),
     });
   }
   if (facts.isCommitAsync) {
@@ -71,9 +72,7 @@ export function checkServer(facts: PostgresFacts, { slot }: Pick<DoctorSettings,
       code: "ASYNC_COMMIT",
       subject,
       reason: "synchronous_commit is off: changes come some 200 ms late, when the WAL writer gets to them",
-      fix: sql(
-        "ALTER SYSTEM SET synchronous_commit = 'on'; SELECT pg_reload_conf() -- or where it was set: role, database",
-      ),
+      fix: serverSetting("synchronous_commit", "on", "or where it was set: role, database"),
     });
   }
   if (facts.senderTimeoutMs < tolerance.senderTimeoutMs) {
@@ -85,9 +84,7 @@ export function checkServer(facts: PostgresFacts, { slot }: Pick<DoctorSettings,
       reason: isOff
         ? "wal_sender_timeout is 0: a dead connection holds the slot for ever"
         : `wal_sender_timeout is ${facts.senderTimeoutMs} ms: a short pause ends the replication connection`,
-      fix: sql(
-        "ALTER SYSTEM SET wal_sender_timeout = '60s'; SELECT pg_reload_conf() -- or where it was set: role, database",
-      ),
+      fix: serverSetting("wal_sender_timeout", "60s", "or where it was set: role, database"),
     });
   }
   if (facts.slot === undefined && facts.oldestTransactionMs > tolerance.transactionMs) {

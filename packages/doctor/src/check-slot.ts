@@ -1,6 +1,6 @@
 import { escapeLiteral } from "pg";
 import type { PostgresFacts } from "./facts.ts";
-import { elsewhere, setting, sql, type Finding } from "./finding.ts";
+import { elsewhere, serverSetting, setting, sql, type Finding, type Fix } from "./finding.ts";
 import type { DoctorSettings } from "./settings.ts";
 
 const lagLimitBytes = 2 ** 30;
@@ -32,9 +32,7 @@ export function checkSlot(facts: PostgresFacts, { slot: name }: Pick<DoctorSetti
       code: "SLOT_LOST",
       subject,
       reason: "WAL that it needed is gone; an ingester that starts makes it anew and tells clients of the gap",
-      fix: sql(
-        "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf() -- so that it does not happen again",
-      ),
+      fix: keepMore(facts, "so that it does not happen again"),
     });
   } else if (slot.walStatus === "unreserved") {
     findings.push({
@@ -42,7 +40,7 @@ export function checkSlot(facts: PostgresFacts, { slot: name }: Pick<DoctorSetti
       code: "SLOT_ENDANGERED",
       subject,
       reason: `it is ${lag} behind, and the WAL it needs goes at the next checkpoint`,
-      fix: sql("ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf()"),
+      fix: keepMore(facts),
     });
   }
   if (!slot.isActive && slot.walStatus !== "lost") {
@@ -72,6 +70,21 @@ export function checkSlot(facts: PostgresFacts, { slot: name }: Pick<DoctorSetti
     });
   }
   return findings;
+}
+
+function keepMore(facts: PostgresFacts, remark?: string): Fix {
+  // Any size would be less than what holds now.
+  if (facts.slotKeepBytes === undefined)
+    return elsewhere("start an ingester; max_slot_wal_keep_size is -1, so that it is not what limits the slot");
+  return serverSetting("max_slot_wal_keep_size", slotKeepSize(facts, 50), remark);
+}
+
+/** Never below what holds, or what a slot needs: PostgreSQL gives up at the next checkpoint what has more. */
+export function slotKeepSize(
+  { slotKeepBytes = 0, keptBytes }: Pick<PostgresFacts, "slotKeepBytes" | "keptBytes">,
+  leastGigabytes: number,
+): string {
+  return `${Math.max(leastGigabytes, Math.ceil((2 * Math.max(slotKeepBytes, keptBytes)) / 2 ** 30))}GB`;
 }
 
 /** For people: two digits, in units of 1024. */

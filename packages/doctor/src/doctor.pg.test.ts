@@ -2,6 +2,8 @@ import { freePort, startPostgres, waitUntil } from "@walcast/testkit";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { applyFixes } from "./apply-fixes.ts";
 import { collect, examine } from "./examine.ts";
+import { isUnreachable } from "./facts.ts";
+import type { Fix } from "./finding.ts";
 import type { DoctorSettings } from "./settings.ts";
 import {
   codes,
@@ -205,6 +207,59 @@ describe("a server that cannot stream", () => {
     expect(codes(await findingsOf(theirs))).toContain("warning SLOT_LAG");
     await sql("CHECKPOINT");
     expect(codes(await findingsOf(theirs))).toEqual(["error SLOT_LOST"]);
+  });
+});
+
+describe("how much WAL is kept", () => {
+  it("SLOT_ENDANGERED, WAL_UNLIMITED: what is proposed can be run, and never is less than what a slot needs", async () => {
+    const server = await startPostgres();
+    onTestFinished(() => server.stop());
+    await run(server.url, healthyRoles);
+    const { settings, sql } = await healthySite({ ...servers, postgres: server });
+    await sql(
+      "ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'",
+      "SELECT pg_reload_conf()",
+      `SELECT pg_create_logical_replication_slot('${settings.slot}', 'pgoutput')`,
+      "CREATE TABLE heap (a text)",
+    );
+    for (let round = 0; round < 4; round++)
+      await sql("INSERT INTO heap SELECT repeat('x', 500) FROM generate_series(1, 20000); SELECT pg_switch_wal()");
+    const facts = await collect(settings);
+    if (isUnreachable(facts.postgres)) throw new Error(facts.postgres.unreachable);
+    const { postgres } = facts;
+    expect(postgres.keptBytes).toBeGreaterThan(2 ** 25);
+    const fixOf = (code: string, changed: Partial<typeof postgres>): Fix | undefined =>
+      examine({ ...facts, postgres: { ...postgres, ...changed } }, settings).find((found) => found.code === code)?.fix;
+    const gigabytes = (count: number): RegExp => new RegExp(`max_slot_wal_keep_size = '${count}GB';\n`, "u");
+    expect(fixOf("SLOT_ENDANGERED", { slotKeepBytes: 200 * 2 ** 30 })?.text).toMatch(gigabytes(400));
+    expect(fixOf("SLOT_ENDANGERED", { keptBytes: 60.2 * 2 ** 30 })?.text).toMatch(gigabytes(121));
+    expect(fixOf("WAL_UNLIMITED", { slotKeepBytes: undefined })?.text).toMatch(gigabytes(10));
+    expect(fixOf("WAL_UNLIMITED", { slotKeepBytes: undefined, keptBytes: 2 ** 35 })?.text).toMatch(gigabytes(64));
+    const lost = { ...postgres.slot, walStatus: "lost" } as NonNullable<typeof postgres.slot>;
+    expect(fixOf("SLOT_LOST", { slot: lost, slotKeepBytes: 2 ** 37 })?.text).toMatch(gigabytes(256));
+    expect(fixOf("SLOT_LOST", { slot: lost, slotKeepBytes: undefined })?.kind).toBe("elsewhere");
+
+    // `--fix` would leave this one to people.
+    const endangered = examine(facts, settings).filter(({ code }) => code === "SLOT_ENDANGERED");
+    const [found] = endangered.map((finding) => ({ ...finding, fix: { ...finding.fix, isSafe: true } }));
+    expect(found?.fix.text).toBe("ALTER SYSTEM SET max_slot_wal_keep_size = '50GB';\nSELECT pg_reload_conf();");
+    const superuser = { connectionString: server.url };
+    expect(await applyFixes(superuser, found === undefined ? [] : [found])).toEqual([
+      { statement: "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'", problem: undefined },
+      { statement: "SELECT pg_reload_conf()", problem: undefined },
+    ]);
+    const isSaved = async (): Promise<boolean> => !codes(await findingsOf(settings)).includes("error SLOT_ENDANGERED");
+    await waitUntil(isSaved, { what: "a slot that is out of danger" });
+    await sql("CHECKPOINT");
+    expect(codes(await findingsOf(settings))).toEqual(["warning SLOT_INACTIVE"]);
+
+    // Who may not do the first has nothing of the second.
+    expect(await applyFixes(settings.database, found === undefined ? [] : [found])).toEqual([
+      {
+        statement: "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'",
+        problem: expect.stringContaining("permission denied"),
+      },
+    ]);
   });
 });
 

@@ -24,6 +24,8 @@ export interface PostgresFacts {
   readonly usedSenders: number;
   /** undefined: no limit. */
   readonly slotKeepBytes: number | undefined;
+  /** WAL that is kept for the slot that is furthest behind, whoever's it is. */
+  readonly keptBytes: number;
   readonly isCommitAsync: boolean;
   readonly senderTimeoutMs: number;
   /** How long the oldest transaction that has written is open; a new slot waits for it. */

@@ -46,6 +46,8 @@ const serverQuery = `
          (SELECT count(*)::int FROM pg_stat_replication) AS "usedSenders",
          (SELECT nullif(setting, '-1')::float8 * 1048576 FROM pg_settings WHERE name = 'max_slot_wal_keep_size')
            AS "slotKeepBytes",
+         coalesce((SELECT max((CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END)
+                              - restart_lsn) FROM pg_replication_slots), 0)::float8 AS "keptBytes",
          current_setting('synchronous_commit') = 'off' AS "isCommitAsync",
          (SELECT setting::int FROM pg_settings WHERE name = 'wal_sender_timeout') AS "senderTimeoutMs",
          coalesce((SELECT max(extract(epoch FROM now() - xact_start)) * 1000 FROM pg_stat_activity

@@ -75,6 +75,14 @@ describe("walcast doctor", () => {
     expect((await run(["doctor", "--strict"], settings)).code).toBe(1);
   });
 
+  it("prints each statement on a line of its own, as psql needs ALTER SYSTEM", async () => {
+    const { env } = await ownDatabase();
+    const { text } = await run(["doctor"], { ...env, SECURE_CHANNELS: "false" });
+    expect(text).toMatch(
+      /^ {9}SQL: ALTER SYSTEM SET max_slot_wal_keep_size = '\d+GB';\n {14}SELECT pg_reload_conf\(\);$/mu,
+    );
+  });
+
   it("exits with 78 when the settings cannot be read", async () => {
     expect(await run(["doctor"], { DB_PORT: "many" })).toEqual({
       code: 78,

@@ -17,7 +17,9 @@ export function formatReport({ findings, fixed, looked }: Report): string {
     lines.push(problem === undefined ? `fixed    ${statement}` : `refused  ${statement}: ${problem}`);
   for (const { severity, code, subject, reason, fix } of findings) {
     lines.push(`${severity.padEnd(8)} ${code}  ${subject}: ${reason}`);
-    lines.push(`         ${fixLabels[fix.kind]}: ${fix.text}${fix.isSafe ? "  (--fix does it)" : ""}`);
+    const label = `         ${fixLabels[fix.kind]}: `;
+    const text = fix.text.replaceAll("\n", `\n${" ".repeat(label.length)}`);
+    lines.push(`${label}${text}${fix.isSafe ? "  (--fix does it)" : ""}`);
   }
   const names = Object.entries(serverNames) as [keyof typeof serverNames, string][];
   const asked = names.filter(([server]) => looked[server]).map(([, name]) => name);
