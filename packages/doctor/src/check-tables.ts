@@ -137,7 +137,10 @@ function checkReaders(
   return findings;
 }
 
-function checkRoles({ clientRoles, role, tables }: PostgresFacts, areTokensVerified: boolean): readonly Finding[] {
+function checkRoles(
+  { clientRoles, role, tables, version }: PostgresFacts,
+  areTokensVerified: boolean,
+): readonly Finding[] {
   if (!areTokensVerified || tables.length === 0) return [];
   if (clientRoles.length === 0) {
     return [
@@ -152,13 +155,17 @@ function checkRoles({ clientRoles, role, tables }: PostgresFacts, areTokensVerif
   }
   const others = clientRoles.filter(({ isOurs }) => !isOurs).map(({ name }) => name);
   if (others.length === 0) return [];
+  // Of a membership that is there GRANT changes nothing but what it names.
+  const option = version < 16 ? "" : " WITH SET TRUE";
   return [
     {
       severity: "error",
       code: "ROLE_NOT_GRANTED",
       subject: `role ${role}`,
       reason: `gateways cannot ask as ${others.join(", ")} what those may see`,
-      fix: sql(`GRANT ${others.map((name) => escapeIdentifier(name)).join(", ")} TO ${escapeIdentifier(role)}`),
+      fix: sql(
+        `GRANT ${others.map((name) => escapeIdentifier(name)).join(", ")} TO ${escapeIdentifier(role)}${option}`,
+      ),
     },
   ];
 }

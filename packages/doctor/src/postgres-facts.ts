@@ -130,9 +130,13 @@ async function askTables(client: Client, publications: readonly string[]): Promi
   return rows;
 }
 
+/** Since PostgreSQL 16 a member may be one that cannot become the role, as whoever made it with CREATEROLE is. */
 async function askRoles(client: Client): Promise<PostgresFacts["clientRoles"]> {
   const { rows } = await client.query<{ name: string; isOurs: boolean }>(
-    `SELECT rolname::text AS "name", pg_has_role(oid, 'MEMBER') AS "isOurs" FROM pg_roles
+    `SELECT rolname::text AS "name",
+            pg_has_role(oid, CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END)
+              AS "isOurs"
+       FROM pg_roles
       WHERE rolname IN ('anon', 'authenticated', 'service_role') ORDER BY 1`,
   );
   return rows;
