@@ -1,4 +1,4 @@
-import { connectClient, endClient, type Database } from "@walcast/postgres";
+import { connectClient, endClient, sqlStateOf, type Database } from "@walcast/postgres";
 import { describeError } from "@walcast/telemetry";
 import type { Finding } from "./finding.ts";
 
@@ -7,6 +7,9 @@ export interface AppliedFix {
   /** Why PostgreSQL refused it. */
   readonly problem: string | undefined;
 }
+
+/** Who waits for a table's lock has everybody wait who comes after, readers too. */
+const lockTimeoutS = 2;
 
 /**
  * Runs the safe fixes, one after the other; one that is refused keeps no other from being tried, but its own further
@@ -17,13 +20,11 @@ export async function applyFixes(database: Database, findings: readonly Finding[
   if (fixes.length === 0) return [];
   const client = await connectClient(database, { applicationName: "walcast doctor" });
   try {
+    await client.query(`SET lock_timeout = '${lockTimeoutS}s'`);
     const applied: AppliedFix[] = [];
     for (const { statements } of fixes) {
       for (const statement of statements) {
-        const problem = await client.query(statement).then(
-          () => undefined,
-          (error: unknown) => describeError(error).message,
-        );
+        const problem = await client.query(statement).then(() => undefined, explainRefusal);
         applied.push({ statement, problem });
         if (problem !== undefined) break;
       }
@@ -32,4 +33,11 @@ export async function applyFixes(database: Database, findings: readonly Finding[
   } finally {
     await endClient(client);
   }
+}
+
+function explainRefusal(error: unknown): string {
+  const { message } = describeError(error);
+  return sqlStateOf(error) === "55P03" // lock_not_available
+    ? `somebody has used the table for more than ${lockTimeoutS} s (${message}); try again when that transaction has ended`
+    : message;
 }

@@ -1,4 +1,5 @@
 import { freePort, startPostgres, waitUntil } from "@walcast/testkit";
+import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from "vitest";
 import { applyFixes } from "./apply-fixes.ts";
 import { collect, examine } from "./examine.ts";
@@ -301,4 +302,27 @@ it("fixes what is safe, as far as its role may, and says what was refused", asyn
     { statement: "ALTER TABLE theirs REPLICA IDENTITY FULL", problem: "must be owner of table theirs" },
   ]);
   expect(codes(await findingsOf(settings))).toEqual(["error IDENTITY_MISSING", "warning TABLE_UNREADABLE"]);
+});
+
+it("does not wait for a table that somebody uses: others would wait behind it", async () => {
+  const { settings, sql, databaseUrl } = await healthySite(servers);
+  await sql(
+    "CREATE TABLE keyless (a int); GRANT SELECT ON keyless TO anon; ALTER PUBLICATION supabase_realtime ADD TABLE keyless",
+    "GRANT CREATE ON SCHEMA public TO walcast; ALTER TABLE keyless OWNER TO walcast",
+  );
+  const found = await findingsOf(settings);
+  const reader = new pg.Client({ connectionString: databaseUrl });
+  await reader.connect();
+  try {
+    await reader.query("BEGIN; SELECT FROM keyless");
+    expect(await applyFixes(settings.database, found)).toEqual([
+      {
+        statement: "ALTER TABLE keyless REPLICA IDENTITY FULL",
+        problem: expect.stringMatching(/^somebody has used the table for more than 2 s \(.*lock timeout\)/u),
+      },
+    ]);
+  } finally {
+    await reader.end();
+  }
+  expect(await applyFixes(settings.database, found)).toEqual([expect.objectContaining({ problem: undefined })]);
 });

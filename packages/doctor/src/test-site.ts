@@ -53,6 +53,8 @@ export interface Site {
   /** As superuser. */
   readonly sql: (...statements: readonly string[]) => Promise<void>;
   readonly databaseName: string;
+  /** As superuser. */
+  readonly databaseUrl: string;
 }
 
 /** A database of its own that nothing is wrong with, seen as the role `walcast`, until the test ends. */
@@ -81,6 +83,7 @@ export async function healthySite({ postgres, nats, redis }: Servers): Promise<S
     },
     sql: (...statements) => run(database.url, ...statements),
     databaseName: database.name,
+    databaseUrl: database.url,
   };
 }
 
