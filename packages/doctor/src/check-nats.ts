@@ -6,8 +6,8 @@ import type { NatsSettings } from "./settings.ts";
 /** What the change log needs of a message (change-log, `partBytesLimit`). */
 const leastPayloadBytes = 128 * 1024;
 
-/** Whether the change log has a place that is large and safe enough. */
-export function checkNats(facts: NatsFacts, settings: NatsSettings): readonly Finding[] {
+/** Whether the change log has a place. */
+export function checkNats(facts: NatsFacts): readonly Finding[] {
   const findings: Finding[] = [];
   const subject = "NATS";
   if (facts.maxPayload < leastPayloadBytes) {
@@ -19,6 +19,57 @@ export function checkNats(facts: NatsFacts, settings: NatsSettings): readonly Fi
       fix: elsewhere("max_payload: 1MB in the server's configuration"),
     });
   }
+  if (facts.jetStream === undefined) {
+    findings.push({
+      severity: "error",
+      code: "NATS_NO_JETSTREAM",
+      subject,
+      reason: "JetStream is off, for the server or for this account",
+      fix: elsewhere("a jetstream block in the server's configuration, and jetstream: enabled for the account"),
+    });
+    return findings;
+  }
+  return [...findings, ...checkStream(facts.jetStream)];
+}
+
+function checkStream({ stream }: JetStreamFacts): readonly Finding[] {
+  const findings: Finding[] = [];
+  const subject = "change log";
+  if (stream === undefined) return findings;
+  if (stream.misfits.length > 0) {
+    findings.push({
+      severity: "error",
+      code: "STREAM_MISFIT",
+      subject,
+      reason: `a stream of its name cannot be the change log: ${stream.misfits.join("; ")}`,
+      fix: elsewhere("rename or delete that stream (nats stream rm), or set SOURCE_NAME"),
+    });
+  }
+  if (!stream.hasLeader) {
+    findings.push({
+      severity: "error",
+      code: "STREAM_NO_LEADER",
+      subject,
+      reason: "its servers have no leader, so that nothing can be stored",
+      fix: elsewhere("bring the servers of the NATS cluster back: more than half must run and see each other"),
+    });
+  }
+  if (stream.replicasBehind.length > 0) {
+    findings.push({
+      severity: "warning",
+      code: "STREAM_REPLICAS",
+      subject,
+      reason: `copies are away or behind: ${stream.replicasBehind.join(", ")}; one more failure may stop it`,
+      fix: elsewhere("look at those servers"),
+    });
+  }
+  return findings;
+}
+
+/** For the ingester, which makes the change log as its settings say: whether they can be had. */
+export function checkLogSettings(facts: NatsFacts, settings: NatsSettings): readonly Finding[] {
+  const findings: Finding[] = [];
+  const subject = "NATS";
   if (settings.replicas > 1 && !facts.isCluster) {
     findings.push({
       severity: "error",
@@ -41,20 +92,10 @@ export function checkNats(facts: NatsFacts, settings: NatsSettings): readonly Fi
       ),
     });
   }
-  if (facts.jetStream === undefined) {
-    findings.push({
-      severity: "error",
-      code: "NATS_NO_JETSTREAM",
-      subject,
-      reason: "JetStream is off, for the server or for this account",
-      fix: elsewhere("a jetstream block in the server's configuration, and jetstream: enabled for the account"),
-    });
-    return findings;
-  }
-  return [...findings, ...checkStream(facts.jetStream, settings)];
+  return facts.jetStream === undefined ? findings : [...findings, ...checkRetention(facts.jetStream, settings)];
 }
 
-function checkStream({ freeBytes, stream }: JetStreamFacts, settings: NatsSettings): readonly Finding[] {
+function checkRetention({ freeBytes, stream }: JetStreamFacts, settings: NatsSettings): readonly Finding[] {
   const findings: Finding[] = [];
   const subject = "change log";
   const missingBytes = settings.retentionBytes - (stream?.retentionBytes ?? 0);
@@ -67,41 +108,16 @@ function checkStream({ freeBytes, stream }: JetStreamFacts, settings: NatsSettin
       fix: setting("a lower LOG_RETENTION_BYTES, or a higher max_file_store (or account limit) in NATS"),
     });
   }
-  if (stream === undefined) return findings;
-  if (stream.misfits.length > 0) {
-    findings.push({
-      severity: "error",
-      code: "STREAM_MISFIT",
-      subject,
-      reason: `a stream of its name cannot be the change log: ${stream.misfits.join("; ")}`,
-      fix: elsewhere("rename or delete that stream (nats stream rm), or set SOURCE_NAME"),
-    });
-  }
-  if (stream.retentionMs !== settings.retentionMs || stream.retentionBytes !== settings.retentionBytes) {
+  if (
+    stream !== undefined &&
+    (stream.retentionMs !== settings.retentionMs || stream.retentionBytes !== settings.retentionBytes)
+  ) {
     findings.push({
       severity: "note",
       code: "STREAM_RETENTION",
       subject,
       reason: `it keeps ${stream.retentionMs} ms and ${formatBytes(stream.retentionBytes)}, other than the settings say`,
       fix: elsewhere("nothing: an ingester that starts brings it to LOG_RETENTION_MS and LOG_RETENTION_BYTES"),
-    });
-  }
-  if (!stream.hasLeader) {
-    findings.push({
-      severity: "error",
-      code: "STREAM_NO_LEADER",
-      subject,
-      reason: "its servers have no leader, so that nothing can be stored",
-      fix: elsewhere("bring the servers of the NATS cluster back: more than half must run and see each other"),
-    });
-  }
-  if (stream.replicasBehind.length > 0) {
-    findings.push({
-      severity: "warning",
-      code: "STREAM_REPLICAS",
-      subject,
-      reason: `copies are away or behind: ${stream.replicasBehind.join(", ")}; one more failure may stop it`,
-      fix: elsewhere("look at those servers"),
     });
   }
   return findings;

@@ -6,8 +6,11 @@ import type { DoctorSettings } from "./settings.ts";
 
 const tolerance = { clockSkewMs: 2_000, transactionMs: 600_000, senderTimeoutMs: 5_000 };
 
-/** Whether the server can stream, how its role stands, and what will hurt later. */
-export function checkServer(facts: PostgresFacts, { slot }: Pick<DoctorSettings, "slot">): readonly Finding[] {
+/** For the ingester: whether the server can stream, how its role stands, and what will hurt later. */
+export function checkReplication(
+  facts: PostgresFacts,
+  { slot, service }: Pick<DoctorSettings, "slot" | "service">,
+): readonly Finding[] {
   const findings: Finding[] = [];
   const subject = "PostgreSQL";
   if (facts.walLevel !== "logical") {
@@ -29,14 +32,14 @@ export function checkServer(facts: PostgresFacts, { slot }: Pick<DoctorSettings,
     });
   }
   if (!facts.mayReplicate) {
+    const role = escapeIdentifier(facts.role);
+    const hint = service === "all" ? "; nothing, if the ingester has another role: --for gateway" : "";
     findings.push({
       severity: "error",
       code: "REPLICATION_PRIVILEGE",
       subject: `role ${facts.role}`,
       reason: "it may not use replication",
-      fix: sql(
-        `ALTER ROLE ${escapeIdentifier(facts.role)} REPLICATION -- on RDS: GRANT rds_replication TO ${escapeIdentifier(facts.role)}`,
-      ),
+      fix: sql(`ALTER ROLE ${role} REPLICATION -- on RDS: GRANT rds_replication TO ${role}${hint}`),
     });
   }
   if (facts.slot === undefined && facts.usedSlots >= facts.maxSlots) {
@@ -96,15 +99,19 @@ export function checkServer(facts: PostgresFacts, { slot }: Pick<DoctorSettings,
       fix: sql("SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start"),
     });
   }
-  if (Math.abs(facts.clockSkewMs) > tolerance.clockSkewMs) {
-    const seconds = Math.round(facts.clockSkewMs / 100) / 10;
-    findings.push({
+  return findings;
+}
+
+export function checkClock({ clockSkewMs }: PostgresFacts): readonly Finding[] {
+  if (Math.abs(clockSkewMs) <= tolerance.clockSkewMs) return [];
+  const seconds = Math.round(clockSkewMs / 100) / 10;
+  return [
+    {
       severity: "warning",
       code: "CLOCK_SKEW",
-      subject,
+      subject: "PostgreSQL",
       reason: `its clock is ${Math.abs(seconds)} s ${seconds > 0 ? "ahead of" : "behind"} this machine's: lag is misread, tokens expire at other times`,
       fix: elsewhere("synchronise both clocks (chrony, systemd-timesyncd)"),
-    });
-  }
-  return findings;
+    },
+  ];
 }

@@ -1,21 +1,14 @@
 import { escapeIdentifier } from "pg";
 import type { PostgresFacts, StoredTable, TableFacts } from "./facts.ts";
-import { setting, sql, type Finding } from "./finding.ts";
+import { sql, type Finding } from "./finding.ts";
 import type { DoctorSettings } from "./settings.ts";
 
-/** Publications, and what each published table lets clients see. */
+/** Publications, and what the WAL has of each published table. */
 export function checkTables(
   facts: PostgresFacts,
-  settings: Pick<DoctorSettings, "publications" | "tokens">,
+  { publications }: Pick<DoctorSettings, "publications">,
 ): readonly Finding[] {
-  return [
-    ...checkPublications(facts, settings.publications),
-    ...facts.tables.flatMap((table) => [
-      ...checkIdentity(table),
-      ...checkReaders(table, facts, settings.tokens.areVerified),
-    ]),
-    ...checkRoles(facts, settings.tokens.areVerified),
-  ];
+  return [...checkPublications(facts, publications), ...facts.tables.flatMap(checkIdentity)];
 }
 
 function checkPublications({ publications, tables }: PostgresFacts, names: readonly string[]): readonly Finding[] {
@@ -96,76 +89,4 @@ function checkIdentity({ name, stored, areChangesPublished }: TableFacts): reado
 function whyNoIdentity({ identity, hasPrimaryKey }: StoredTable): string | undefined {
   if (identity === "nothing") return "REPLICA IDENTITY is NOTHING";
   return identity === "default" && !hasPrimaryKey ? "it has no primary key" : undefined;
-}
-
-function checkReaders(
-  table: TableFacts,
-  { clientRoles }: PostgresFacts,
-  areTokensVerified: boolean,
-): readonly Finding[] {
-  const subject = `table ${table.name}`;
-  const findings: Finding[] = [];
-  if (!areTokensVerified) return findings;
-  if (clientRoles.length > 0 && table.readers.length === 0) {
-    findings.push({
-      severity: "warning",
-      code: "TABLE_UNREADABLE",
-      subject,
-      reason: `none of ${clientRoles.map(({ name }) => name).join(", ")} may SELECT from it: their changes come without a row`,
-      fix: sql(`GRANT SELECT ON ${table.name} TO authenticated`),
-    });
-  }
-  if (!table.isRowSecured) return findings;
-  if (!table.hasPrimaryKey) {
-    findings.push({
-      severity: "error",
-      code: "ROW_SECURITY_NO_KEY",
-      subject,
-      reason: "row security is on and there is no primary key to ask for a row by: changes come without a row",
-      fix: sql(`ALTER TABLE ${table.name} ADD PRIMARY KEY (…)`),
-    });
-  }
-  if (table.policies === 0) {
-    findings.push({
-      severity: "warning",
-      code: "ROW_SECURITY_NO_POLICY",
-      subject,
-      reason: "row security is on and no policy lets anybody SELECT: only roles that bypass it get changes",
-      fix: sql(`CREATE POLICY … ON ${table.name} FOR SELECT TO authenticated USING (…)`),
-    });
-  }
-  return findings;
-}
-
-function checkRoles(
-  { clientRoles, role, tables, version }: PostgresFacts,
-  areTokensVerified: boolean,
-): readonly Finding[] {
-  if (!areTokensVerified || tables.length === 0) return [];
-  if (clientRoles.length === 0) {
-    return [
-      {
-        severity: "warning",
-        code: "ROLES_MISSING",
-        subject: "PostgreSQL",
-        reason: "there is none of the roles anon, authenticated, service_role that Supabase's tokens name",
-        fix: setting("walcast migrate --create-roles, unless your tokens name other roles"),
-      },
-    ];
-  }
-  const others = clientRoles.filter(({ isOurs }) => !isOurs).map(({ name }) => name);
-  if (others.length === 0) return [];
-  // Of a membership that is there GRANT changes nothing but what it names.
-  const option = version < 16 ? "" : " WITH SET TRUE";
-  return [
-    {
-      severity: "error",
-      code: "ROLE_NOT_GRANTED",
-      subject: `role ${role}`,
-      reason: `gateways cannot ask as ${others.join(", ")} what those may see`,
-      fix: sql(
-        `GRANT ${others.map((name) => escapeIdentifier(name)).join(", ")} TO ${escapeIdentifier(role)}${option}`,
-      ),
-    },
-  ];
 }

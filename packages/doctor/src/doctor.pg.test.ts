@@ -164,6 +164,42 @@ describe("faults in the database", () => {
     expect(await findingsOf(settings)).toEqual([]);
   });
 
+  it("a role for each service, as recommended: all is well for either", async () => {
+    const { settings, sql } = await healthySite(servers);
+    const noKeys = { ...settings.tokens, secretBytes: undefined };
+    await sql(
+      "CREATE ROLE walcast_ingester LOGIN REPLICATION PASSWORD 'walcast'",
+      "CREATE ROLE walcast_gateway LOGIN NOINHERIT PASSWORD 'walcast'; GRANT anon, authenticated, service_role TO walcast_gateway",
+    );
+    onTestFinished(() => run(servers.postgres.url, "DROP ROLE walcast_ingester; DROP ROLE walcast_gateway"));
+    const as = (service: "ingester" | "gateway"): DoctorSettings => {
+      const url = new URL(settings.database.connectionString ?? "");
+      url.username = `walcast_${service}`;
+      return { ...settings, service, database: { connectionString: url.href } };
+    };
+    expect(await findingsOf({ ...as("ingester"), tokens: noKeys })).toEqual([]);
+    expect(await findingsOf(as("gateway"))).toEqual([]);
+    const asked = await collect({ ...as("ingester"), redis: { url: "redis://127.0.0.1:9", ca: undefined } });
+    expect(asked.redis).toBeUndefined();
+
+    // What it needs itself is still looked at.
+    expect(codes(await findingsOf({ ...as("gateway"), service: "ingester" }))).toEqual(["error REPLICATION_PRIVILEGE"]);
+    expect(codes(await findingsOf({ ...as("ingester"), service: "gateway" }))).toEqual(["error ROLE_NOT_GRANTED"]);
+    expect(codes(await findingsOf({ ...as("gateway"), tokens: noKeys }))).toEqual(["error TOKEN_KEYS_MISSING"]);
+    const unlike = { ...settings, nats: settings.nats && { ...settings.nats, replicas: 3 } };
+    expect(codes(await findingsOf({ ...unlike, service: "ingester" }))).toEqual(["error NATS_REPLICAS"]);
+    expect(await findingsOf({ ...unlike, service: "gateway" })).toEqual([]);
+
+    // Who does not say for which is told of the option.
+    const either = await Promise.all(
+      [as("ingester"), as("gateway")].map((one) => findingsOf({ ...one, service: "all" })),
+    );
+    expect(either.map((found) => found.map(({ code, fix }) => [code, /--for \w+$/u.exec(fix.text)?.[0]]))).toEqual([
+      [["ROLE_NOT_GRANTED", "--for ingester"]],
+      [["REPLICATION_PRIVILEGE", "--for gateway"]],
+    ]);
+  });
+
   it("DATABASE_UNAVAILABLE: nobody answers, or the password is wrong", async () => {
     const { settings } = await healthySite(servers);
     const nobody = { connectionString: `postgres://walcast:x@127.0.0.1:${await freePort()}/postgres` };

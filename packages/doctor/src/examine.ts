@@ -1,6 +1,7 @@
-import { checkNats } from "./check-nats.ts";
+import { checkLogSettings, checkNats } from "./check-nats.ts";
 import { checkRedis, checkTokens } from "./check-rest.ts";
-import { checkServer } from "./check-server.ts";
+import { checkRights } from "./check-rights.ts";
+import { checkClock, checkReplication } from "./check-server.ts";
 import { checkSlot } from "./check-slot.ts";
 import { checkTables } from "./check-tables.ts";
 import { isUnreachable, type Facts } from "./facts.ts";
@@ -13,12 +14,14 @@ import type { DoctorSettings } from "./settings.ts";
 
 /** Finds out everything, at once. Nothing is changed. */
 export async function collect(settings: DoctorSettings, now: () => number = Date.now): Promise<Facts> {
-  const { nats, redis, tokens } = settings;
+  const { service, nats, tokens } = settings;
+  const redis = service === "ingester" ? undefined : settings.redis;
+  const keysUrl = service !== "ingester" && tokens.areVerified ? tokens.keysUrl : undefined;
   const [postgres, natsFacts, redisFacts, keys] = await Promise.all([
     collectPostgres({ ...settings, now }),
     nats === undefined ? undefined : collectNats(nats),
     redis === undefined ? undefined : collectRedis(redis.url, redis.ca),
-    tokens.areVerified && tokens.keysUrl !== undefined ? collectKeys(tokens.keysUrl) : undefined,
+    keysUrl === undefined ? undefined : collectKeys(keysUrl),
   ]);
   return { postgres, nats: natsFacts, redis: redisFacts, keys };
 }
@@ -26,32 +29,39 @@ export async function collect(settings: DoctorSettings, now: () => number = Date
 const order: Readonly<Record<Severity, number>> = { error: 0, warning: 1, note: 2 };
 
 /** What is wrong with these facts under these settings; the worst comes first. */
-export function examine(facts: Facts, settings: DoctorSettings): readonly Finding[] {
-  const { postgres, nats, redis, keys } = facts;
+export function examine({ postgres, nats, redis, keys }: Facts, settings: DoctorSettings): readonly Finding[] {
   const findings = [
-    ...(isUnreachable(postgres)
-      ? [
-          away(
-            "DATABASE_UNAVAILABLE",
-            "PostgreSQL",
-            postgres.unreachable,
-            "DATABASE_URL, or DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD, DB_SSL",
-          ),
-        ]
-      : [...checkServer(postgres, settings), ...checkSlot(postgres, settings), ...checkTables(postgres, settings)]),
-    ...(nats === undefined || settings.nats === undefined
-      ? []
-      : isUnreachable(nats)
-        ? [away("NATS_UNAVAILABLE", "NATS", nats.unreachable, "NATS_URL, or start the server")]
-        : checkNats(nats, settings.nats)),
+    ...examinePostgres(postgres, settings),
+    ...examineNats(nats, settings),
     ...(redis === undefined
       ? []
       : isUnreachable(redis)
         ? [away("REDIS_UNAVAILABLE", "Redis", redis.unreachable, "REDIS_URL, or start the server")]
         : checkRedis(redis)),
-    ...checkTokens(settings.tokens, keys),
+    ...(settings.service === "ingester" ? [] : checkTokens(settings.tokens, keys)),
   ];
   return findings.toSorted((one, other) => order[one.severity] - order[other.severity]);
+}
+
+function examinePostgres(facts: Facts["postgres"], settings: DoctorSettings): readonly Finding[] {
+  if (isUnreachable(facts)) {
+    const remedy = "DATABASE_URL, or DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD, DB_SSL";
+    return [away("DATABASE_UNAVAILABLE", "PostgreSQL", facts.unreachable, remedy)];
+  }
+  const { service } = settings;
+  return [
+    ...(service === "gateway" ? [] : [...checkReplication(facts, settings), ...checkSlot(facts, settings)]),
+    ...checkClock(facts),
+    ...checkTables(facts, settings),
+    ...(service === "ingester" ? [] : checkRights(facts, settings)),
+  ];
+}
+
+function examineNats(facts: Facts["nats"], { nats, service }: DoctorSettings): readonly Finding[] {
+  if (facts === undefined || nats === undefined) return [];
+  if (isUnreachable(facts))
+    return [away("NATS_UNAVAILABLE", "NATS", facts.unreachable, "NATS_URL, or start the server")];
+  return [...checkNats(facts), ...(service === "gateway" ? [] : checkLogSettings(facts, nats))];
 }
 
 const away = (code: string, subject: string, reason: string, fix: string): Finding => ({

@@ -1,7 +1,11 @@
 import type { Database } from "@walcast/postgres";
 
+export type ExaminedService = "ingester" | "gateway" | "all";
+
 /** What the doctor is told: the settings that the services would run with. */
 export interface DoctorSettings {
+  /** Each service may have a role and settings of its own; what matters to the other one alone is left out then. */
+  readonly service: ExaminedService;
   readonly database: Database;
   readonly slot: string;
   readonly publications: readonly string[];

@@ -66,6 +66,7 @@ export async function healthySite({ postgres, nats, redis }: Servers): Promise<S
   [own.username, own.password] = ["walcast", "walcast"];
   return {
     settings: {
+      service: "all",
       database: { connectionString: own.href, connectionTimeoutMillis: 5_000 },
       slot: database.name,
       publications: ["supabase_realtime"],

@@ -83,6 +83,26 @@ describe("walcast doctor", () => {
     );
   });
 
+  it("--for a service asks for nothing that the other one has", async () => {
+    const { env, sql } = await ownDatabase();
+    await sql.query("CREATE TABLE rows (a int PRIMARY KEY); CREATE PUBLICATION supabase_realtime FOR TABLE rows");
+    const settings = { ...env, REDIS_URL: "redis://127.0.0.1:9" };
+    const ingester = await run(["doctor", "--for", "ingester"], settings);
+    expect(ingester).toMatchObject({
+      code: 0,
+      text: expect.stringContaining("looked at PostgreSQL for the ingester; not at NATS, which no setting names\n"),
+    });
+    expect(ingester.text).toContain("WAL_UNLIMITED");
+    const gateway = await run(["doctor", "--for=gateway"], settings);
+    expect(gateway).toMatchObject({ code: 1, text: expect.stringContaining("error    REDIS_UNAVAILABLE") });
+    expect(gateway.text).toContain("error    TOKEN_KEYS_MISSING");
+    expect(gateway.text).not.toContain("WAL_UNLIMITED");
+    expect(await run(["doctor", "--for=nobody"], settings)).toMatchObject({
+      code: 1,
+      text: expect.stringContaining("Allowed choices are ingester, gateway, all"),
+    });
+  });
+
   it("exits with 78 when the settings cannot be read", async () => {
     expect(await run(["doctor"], { DB_PORT: "many" })).toEqual({
       code: 78,

@@ -1,6 +1,7 @@
-import type { AppliedFix, Finding, Severity } from "@walcast/doctor";
+import type { AppliedFix, ExaminedService, Finding, Severity } from "@walcast/doctor";
 
 export interface Report {
+  readonly service: ExaminedService;
   readonly findings: readonly Finding[];
   readonly fixed: readonly AppliedFix[];
   /** Which servers were asked. */
@@ -11,7 +12,7 @@ const serverNames = { postgres: "PostgreSQL", nats: "NATS", redis: "Redis" } as 
 const fixLabels = { sql: "SQL", setting: "set", elsewhere: "do" } as const;
 
 /** The report for people: each finding with its reason and what to do, then how many there are. */
-export function formatReport({ findings, fixed, looked }: Report): string {
+export function formatReport({ service, findings, fixed, looked }: Report): string {
   const lines: string[] = [];
   for (const { statement, problem } of fixed)
     lines.push(problem === undefined ? `fixed    ${statement}` : `refused  ${statement}: ${problem}`);
@@ -22,10 +23,12 @@ export function formatReport({ findings, fixed, looked }: Report): string {
     lines.push(`${label}${text}${fix.isSafe ? "  (--fix does it)" : ""}`);
   }
   const names = Object.entries(serverNames) as [keyof typeof serverNames, string][];
-  const asked = names.filter(([server]) => looked[server]).map(([, name]) => name);
-  const unasked = names.filter(([server]) => !looked[server]).map(([, name]) => name);
+  const needed = names.filter(([server]) => service !== "ingester" || server !== "redis");
+  const asked = needed.filter(([server]) => looked[server]).map(([, name]) => name);
+  const unasked = needed.filter(([server]) => !looked[server]).map(([, name]) => name);
+  const whom = { all: "", ingester: " for the ingester", gateway: " for gateways" }[service];
   lines.push(
-    `looked at ${asked.join(", ")}${unasked.length === 0 ? "" : `; not at ${unasked.join(", ")}, which no setting names`}`,
+    `looked at ${asked.join(", ")}${whom}${unasked.length === 0 ? "" : `; not at ${unasked.join(", ")}, which no setting names`}`,
   );
   lines.push(countFindings(findings));
   return lines.join("\n");

@@ -1,4 +1,4 @@
-import { Command } from "commander";
+import { Command, Option } from "commander";
 
 /** The command-line program `walcast`. Settings come from the environment, so the commands have few options. */
 export function createProgram(): Command {
@@ -21,6 +21,11 @@ export function createProgram(): Command {
   program
     .command("doctor")
     .description("looks for what is wrong with PostgreSQL, NATS, Redis and the settings, and says how to fix it")
+    .addOption(
+      new Option("--for <service>", "what this service needs, with its role and its settings")
+        .choices(["ingester", "gateway", "all"])
+        .default("all"),
+    )
     .option("--json", "print one JSON object", false)
     .option("--fix", "do what is safe to do: each statement is printed", false)
     .option("--strict", "warnings count as failures, too", false)
@@ -54,6 +59,7 @@ export interface MigrateFlags {
 }
 
 export interface DoctorFlags {
+  readonly for: "ingester" | "gateway" | "all";
   readonly json: boolean;
   readonly fix: boolean;
   readonly strict: boolean;
