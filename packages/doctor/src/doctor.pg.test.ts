@@ -1,3 +1,4 @@
+import { migrate } from "@walcast/realtime-schema";
 import { freePort, startPostgres, waitUntil } from "@walcast/testkit";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from "vitest";
@@ -198,6 +199,44 @@ describe("faults in the database", () => {
       [["ROLE_NOT_GRANTED", "--for ingester"]],
       [["REPLICATION_PRIVILEGE", "--for gateway"]],
     ]);
+  });
+
+  it("MESSAGES_PARTITION: none for today, none for tomorrow, and --fix makes them", async () => {
+    const { settings, sql, databaseUrl } = await healthySite(servers);
+    const owner = new pg.Client({ connectionString: databaseUrl });
+    await owner.connect();
+    try {
+      await migrate(owner, { gatewayRole: "walcast" });
+    } finally {
+      await owner.end();
+    }
+    expect(await findingsOf(settings)).toEqual([]);
+    const dayName = (days: number): string => {
+      const date = new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10);
+      return `realtime.messages_${date.replaceAll("-", "_")}`;
+    };
+    const later = [1, 2, 3].map((days) => `DROP TABLE ${dayName(days)}`);
+    await sql(...later);
+    const tomorrow = await findingsOf(settings);
+    expect(codes(tomorrow)).toEqual(["warning MESSAGES_PARTITION"]);
+    expect(await applyFixes(settings.database, tomorrow)).toEqual([
+      { statement: "SELECT realtime.walcast_ensure_partitions()", problem: undefined },
+    ]);
+    expect(await findingsOf(settings)).toEqual([]);
+
+    await sql(`DROP TABLE ${dayName(0)}`, ...later);
+    const today = await findingsOf(settings);
+    expect(codes(today)).toEqual(["error MESSAGES_PARTITION"]);
+    expect(await findingsOf({ ...settings, service: "ingester" })).toEqual([]);
+    // Somebody's own partitions will do, as long as they are there; of a table of somebody's own nothing is known.
+    await sql("CREATE TABLE realtime.rest PARTITION OF realtime.messages DEFAULT");
+    expect(await findingsOf(settings)).toEqual([]);
+    await sql("DROP TABLE realtime.rest");
+    const wide = "CREATE TABLE realtime.wide PARTITION OF realtime.messages FOR VALUES";
+    await sql(`${wide} FROM ('${new Date().toISOString().slice(0, 10)}') TO (MAXVALUE)`);
+    expect(await findingsOf(settings)).toEqual([]);
+    await sql("DROP TABLE realtime.wide", "DROP FUNCTION realtime.walcast_ensure_partitions()");
+    expect(await findingsOf(settings)).toEqual([]);
   });
 
   it("DATABASE_UNAVAILABLE: nobody answers, or the password is wrong", async () => {

@@ -1,3 +1,4 @@
+import { checkMessages } from "./check-messages.ts";
 import { checkLogSettings, checkNats } from "./check-nats.ts";
 import { checkRedis, checkTokens } from "./check-rest.ts";
 import { checkRights } from "./check-rights.ts";
@@ -53,7 +54,7 @@ function examinePostgres(facts: Facts["postgres"], settings: DoctorSettings): re
     ...(service === "gateway" ? [] : [...checkReplication(facts, settings), ...checkSlot(facts, settings)]),
     ...checkClock(facts),
     ...checkTables(facts, settings),
-    ...(service === "ingester" ? [] : checkRights(facts, settings)),
+    ...(service === "ingester" ? [] : [...checkRights(facts, settings), ...checkMessages(facts)]),
   ];
 }
 

@@ -37,6 +37,14 @@ export interface PostgresFacts {
   readonly tables: readonly TableFacts[];
   /** Of anon, authenticated and service_role those that exist, and whether our role may become them. */
   readonly clientRoles: readonly { readonly name: string; readonly isOurs: boolean }[];
+  /** undefined: there is no realtime.messages whose partitions walcast makes. */
+  readonly messages: MessagesFacts | undefined;
+}
+
+/** Whether a partition takes what is sent on these days, as UTC has them. */
+export interface MessagesFacts {
+  readonly hasToday: boolean;
+  readonly hasTomorrow: boolean;
 }
 
 export interface SlotFacts {

@@ -1,7 +1,7 @@
 import { connectClient, endClient, type Database } from "@walcast/postgres";
 import { describeError } from "@walcast/telemetry";
 import type { Client } from "pg";
-import type { PostgresFacts, PublicationFacts, SlotFacts, TableFacts, Unreachable } from "./facts.ts";
+import type { MessagesFacts, PostgresFacts, PublicationFacts, SlotFacts, TableFacts, Unreachable } from "./facts.ts";
 
 export interface PostgresQuestions {
   readonly database: Database;
@@ -27,6 +27,7 @@ export async function collectPostgres(questions: PostgresQuestions): Promise<Pos
       publications: await askPublications(client, questions.publications),
       tables: await askTables(client, questions.publications),
       clientRoles: await askRoles(client),
+      messages: await askMessages(client),
     };
   } finally {
     await endClient(client);
@@ -53,7 +54,7 @@ const serverQuery = `
          coalesce((SELECT max(extract(epoch FROM now() - xact_start)) * 1000 FROM pg_stat_activity
                     WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()), 0)::float8 AS "oldestTransactionMs"`;
 
-type ServerFacts = Omit<PostgresFacts, "clockSkewMs" | "slot" | "publications" | "tables" | "clientRoles">;
+type ServerFacts = Omit<PostgresFacts, "clockSkewMs" | "slot" | "publications" | "tables" | "clientRoles" | "messages">;
 
 async function askServer(client: Client): Promise<ServerFacts> {
   type Row = Omit<ServerFacts, "slotKeepBytes"> & { readonly slotKeepBytes: number | null };
@@ -140,4 +141,38 @@ async function askRoles(client: Client): Promise<PostgresFacts["clientRoles"]> {
       WHERE rolname IN ('anon', 'authenticated', 'service_role') ORDER BY 1`,
   );
   return rows;
+}
+
+/**
+ * By bounds, which may be wider than those that `realtime.walcast_ensure_partitions` makes. Names are joined, since to look
+ * them up asks for USAGE on the schema. Bounds are written and read in this session's DateStyle.
+ */
+async function askMessages(client: Client): Promise<MessagesFacts | undefined> {
+  const { rows } = await client.query<MessagesFacts>(
+    `WITH messages AS (
+       SELECT c.oid
+         FROM pg_class c
+         JOIN pg_namespace n ON n.oid = c.relnamespace
+         JOIN pg_partitioned_table p ON p.partrelid = c.oid AND p.partstrat = 'r' AND p.partnatts = 1
+         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = p.partattrs[0] AND a.attname = 'inserted_at'
+        WHERE n.nspname = 'realtime' AND c.relname = 'messages'
+          AND EXISTS (SELECT FROM pg_proc
+                       WHERE pronamespace = n.oid AND proname = 'walcast_ensure_partitions' AND pronargs = 0)
+     ), bounds AS (
+       SELECT pg_get_expr(c.relpartbound, c.oid) AS bound
+         FROM messages m JOIN pg_inherits i ON i.inhparent = m.oid JOIN pg_class c ON c.oid = i.inhrelid
+     ), ranges AS ( -- MINVALUE, MAXVALUE and DEFAULT have no text
+       SELECT coalesce(substring(bound FROM 'FROM \\(''([^'']+)''')::timestamp, '-infinity') AS first,
+              coalesce(substring(bound FROM 'TO \\(''([^'']+)''')::timestamp, 'infinity') AS beyond
+         FROM bounds
+     ), days AS (
+       SELECT number, (now() AT TIME ZONE 'UTC')::date + number AS day FROM generate_series(0, 1) AS number
+     )
+     SELECT bool_or(is_covered) FILTER (WHERE number = 0) AS "hasToday",
+            bool_or(is_covered) FILTER (WHERE number = 1) AS "hasTomorrow"
+       FROM (SELECT number, EXISTS (SELECT FROM ranges WHERE first <= day AND beyond >= day + 1) AS is_covered
+               FROM days) AS covered
+     HAVING EXISTS (SELECT FROM messages)`,
+  );
+  return rows[0];
 }
