@@ -261,6 +261,32 @@ describe("network policies", () => {
   });
 });
 
+describe("monitoring", () => {
+  const absences = (manifests: readonly Manifest[]): string[] => {
+    const rules = JSON.stringify(pick(manifests, "PrometheusRule", "demo-walcast")["spec"]);
+    return [...rules.matchAll(/absent\(.*?\)/gu)].map(([found]) => found.replaceAll("\\", ""));
+  };
+
+  it("tells releases apart, also when one has no metrics at all", async () => {
+    const metrics = { serviceMonitor: { enabled: true }, prometheusRule: { enabled: true } };
+    const manifests = await render({ metrics }, "--namespace", "prod");
+    expect(pick(manifests, "ServiceMonitor", "demo-walcast")["spec"].endpoints).toMatchObject([
+      { relabelings: [{ targetLabel: "release", replacement: "demo-walcast" }] },
+    ]);
+    expect(absences(manifests)).toEqual([
+      'absent(walcast_ingester_is_leader{namespace="prod",release="demo-walcast"})',
+      'absent(walcast_gateway_connections{namespace="prod",release="demo-walcast"})',
+    ]);
+  });
+
+  it("expects no labels where metrics are scraped by something else", async () => {
+    expect(absences(await render({ metrics: { prometheusRule: { enabled: true } } }))).toEqual([
+      "absent(walcast_ingester_is_leader)",
+      "absent(walcast_gateway_connections)",
+    ]);
+  });
+});
+
 describe("notes", () => {
   it("warn of what is open, and what `helm uninstall` leaves behind", async () => {
     const plain = await renderNotes();
