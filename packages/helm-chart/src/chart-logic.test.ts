@@ -148,14 +148,15 @@ describe("gateways", () => {
   it("show clients what is theirs: metrics and health stay inside", async () => {
     const manifests = await render(examples.production);
     const { http } = pick(manifests, "Ingress", "demo-walcast")["spec"].rules[0];
-    expect(http.paths.map(({ path }: { path: string }) => path)).toEqual(["/socket", "/realtime/v1", "/api/broadcast"]);
+    const paths = ["/socket", "/realtime/v1", "/sse", "/api/broadcast"];
+    expect(http.paths.map(({ path }: { path: string }) => path)).toEqual(paths);
     expect(pick(manifests, "Ingress", "demo-walcast").metadata.annotations).toEqual({
       "nginx.ingress.kubernetes.io/proxy-read-timeout": "3600",
       "nginx.ingress.kubernetes.io/proxy-send-timeout": "3600",
     });
     const [rule] = pick(manifests, "HTTPRoute", "demo-walcast")["spec"].rules;
     expect(rule.timeouts).toEqual({ request: "0s" });
-    expect(rule.matches).toHaveLength(3);
+    expect(rule.matches).toEqual(paths.map((value) => ({ path: { type: "PathPrefix", value } })));
     expect(pick(manifests, "Service", "demo-walcast")["spec"].ports).toEqual([
       { name: "http", port: 80, targetPort: "http", appProtocol: "kubernetes.io/ws" },
     ]);
