@@ -1,9 +1,13 @@
+{{- /*
+At most 47 characters: with `-gateway-metrics` a Service's name has at most 63, and with `-nats` a StatefulSet's at most 52, since
+its Pods have a label of that and a hash.
+*/ -}}
 {{- define "walcast.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 47 | trimSuffix "-" -}}
 {{- else -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 50 | trimSuffix "-" -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 47 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 

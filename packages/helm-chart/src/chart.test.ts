@@ -4,7 +4,7 @@ import { chartPaths } from "./chart-paths.ts";
 import { withValues } from "./chart-readme.ts";
 import { documentedValues } from "./documented-values.ts";
 import { examples } from "./example-values.ts";
-import { helm, HelmError, pick, render, type ChartValues, type Manifest } from "./helm.ts";
+import { helm, HelmError, pick, render, renderAs, type ChartValues, type Manifest } from "./helm.ts";
 import { problemsOf } from "./kubernetes-schemas.ts";
 import { freeSettings, valuesSchema } from "./values-schema.ts";
 
@@ -107,6 +107,26 @@ describe.each(Object.keys(examples) as (keyof typeof examples)[])("values %s", (
     expect(maps.length).toBeGreaterThanOrEqual(4);
     expect(maps.filter((map) => !there.some(({ metadata }) => metadata.name === map))).toEqual([]);
     expect(secrets.filter((key) => !keys.includes(key))).toEqual([]);
+  });
+});
+
+// https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
+describe.each(["production", "ha"] as const)("the longest names, with values %s", (name) => {
+  const long = "r".repeat(53); // Helm's limit
+  it.each([
+    ["of a release", long, {}],
+    ["of your own", "demo", { fullnameOverride: "n".repeat(80) }],
+  ])("%s fit", async (_whose, releaseName, override) => {
+    const manifests = await renderAs(releaseName, { ...examples[name], ...override });
+    expect(manifests).toHaveLength(of(name).length);
+    for (const manifest of manifests) {
+      const { kind, metadata } = manifest;
+      // Of a StatefulSet's name and a hash of ten characters a label of its Pods is made, of a Job's name one of its Pods.
+      const limit = { StatefulSet: 52, ConfigMap: 253 }[kind] ?? 63;
+      expect(metadata.name.length, `${kind}/${metadata.name}`).toBeLessThanOrEqual(limit);
+      const labels = { ...metadata.labels, ...manifest["spec"]?.template?.metadata.labels };
+      for (const label of Object.values(labels)) expect(label).toMatch(/^[\w.-]{1,63}$/u);
+    }
   });
 });
 

@@ -52,8 +52,13 @@ export interface Manifest {
 export const release = "demo";
 
 /** What `helm install demo` would apply, hooks included. Throws HelmError, also for values that the schema refuses. */
-export async function render(values: ChartValues = {}, ...args: readonly string[]): Promise<Manifest[]> {
-  const text = await helm(["template", release, chartPaths.chart, "--kube-version", "1.30.0", ...args], values);
+export function render(values: ChartValues = {}, ...args: readonly string[]): Promise<Manifest[]> {
+  return renderAs(release, values, ...args);
+}
+
+/** The same, for a release of another name. */
+export async function renderAs(name: string, values: ChartValues, ...args: readonly string[]): Promise<Manifest[]> {
+  const text = await helm(["template", name, chartPaths.chart, "--kube-version", "1.30.0", ...args], values);
   // As Kubernetes reads it: in YAML 1.1 `no`, `on` and `y` are booleans.
   return parseAllDocuments(text, { version: "1.1" }).flatMap((document) => {
     const manifest: unknown = document.toJS();
