@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { examples } from "./example-values.ts";
-import { pick, render, renderNotes, type Manifest } from "./helm.ts";
+import { pick, render, renderNotes, type ChartValues, type Manifest } from "./helm.ts";
 
 const container = (manifests: readonly Manifest[], kind: string, name: string) =>
   pick(manifests, kind, name)["spec"].template.spec.containers[0];
@@ -174,6 +174,15 @@ describe("ingesters", () => {
     expect(hard.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey).toBe(
       "kubernetes.io/hostname",
     );
+  });
+
+  it("are updated where there is a node for each and no more", async () => {
+    const updateOf = async (ingester: ChartValues): Promise<unknown> =>
+      pick(await render({ ingester }), "Deployment", "demo-walcast-ingester")["spec"].strategy.rollingUpdate;
+    expect(await updateOf({ antiAffinity: "hard" })).toEqual({ maxSurge: 0, maxUnavailable: 1 });
+    const standbyFirst = { maxSurge: 1, maxUnavailable: 0 };
+    expect(await updateOf({ antiAffinity: "soft" })).toEqual(standbyFirst);
+    expect(await updateOf({ antiAffinity: "hard", affinity: { nodeAffinity: {} } })).toEqual(standbyFirst);
   });
 
   it("have a disruption budget when there are several: with one it would keep nodes from being drained", async () => {
