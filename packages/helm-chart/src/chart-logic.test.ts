@@ -269,6 +269,16 @@ describe("network policies", () => {
       expect(only.from[0].podSelector.matchLabels).toMatchObject({ "app.kubernetes.io/instance": "demo" });
     }
   });
+
+  it("let nothing out beyond DNS and this release without ports to let out to", async () => {
+    const manifests = await render({ networkPolicy: { enabled: true, egress: { enabled: true, ports: [] } } });
+    for (const name of ["gateway", "ingester"]) {
+      expect(pick(manifests, "NetworkPolicy", `demo-walcast-${name}`)["spec"].egress).toEqual([
+        { ports: ["UDP", "TCP"].map((protocol) => ({ port: 53, protocol })) },
+        { to: [{ podSelector: { matchLabels: { "app.kubernetes.io/instance": "demo" } } }] },
+      ]);
+    }
+  });
 });
 
 describe("monitoring", () => {
