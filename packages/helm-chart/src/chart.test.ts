@@ -165,6 +165,11 @@ describe("validation", () => {
     await expect(render(wrong)).rejects.toThrow(message);
   });
 
+  it("refuses a Kubernetes that does not know every field, by itself, and takes the first that does", async () => {
+    await expect(render({}, "--kube-version", "1.26.15")).rejects.toThrow(/requires kubeVersion: >=1\.27/u);
+    await expect(render({}, "--kube-version", "1.27.0-gke.100")).resolves.not.toEqual([]);
+  });
+
   const contradictions: readonly [ChartValues, RegExp][] = [
     [{ nats: { bundled: { enabled: false } } }, /needs NATS: set nats\.url/u],
     [{ database: { existingSecret: "x", password: "y" } }, /excludes database\.password/u],

@@ -51,6 +51,9 @@ export interface Manifest {
 
 export const release = "demo";
 
+/** Else Helm would take the version that it was made with. */
+const kubernetes = ["--kube-version", "1.30.0"];
+
 /** What `helm install demo` would apply, hooks included. Throws HelmError, also for values that the schema refuses. */
 export function render(values: ChartValues = {}, ...args: readonly string[]): Promise<Manifest[]> {
   return renderAs(release, values, ...args);
@@ -58,7 +61,7 @@ export function render(values: ChartValues = {}, ...args: readonly string[]): Pr
 
 /** The same, for a release of another name. */
 export async function renderAs(name: string, values: ChartValues, ...args: readonly string[]): Promise<Manifest[]> {
-  const text = await helm(["template", name, chartPaths.chart, "--kube-version", "1.30.0", ...args], values);
+  const text = await helm(["template", name, chartPaths.chart, ...kubernetes, ...args], values);
   // As Kubernetes reads it: in YAML 1.1 `no`, `on` and `y` are booleans.
   return parseAllDocuments(text, { version: "1.1" }).flatMap((document) => {
     const manifest: unknown = document.toJS();
@@ -77,7 +80,7 @@ export async function renderNotes(values: ChartValues = {}): Promise<string> {
     const notes = readFileSync(join(copy, "templates/NOTES.txt"), "utf8");
     writeFileSync(join(copy, "templates/_notes.tpl"), `{{- define "notes" -}}${notes}{{- end -}}`);
     writeFileSync(join(copy, "templates/notes.yaml"), 'notes: {{ include "notes" . | toJson }}');
-    const text = await helm(["template", release, copy, "--show-only", "templates/notes.yaml"], values);
+    const text = await helm(["template", release, copy, ...kubernetes, "--show-only", "templates/notes.yaml"], values);
     return (parse(text) as { readonly notes: string }).notes;
   } finally {
     rmSync(copy, { recursive: true });
