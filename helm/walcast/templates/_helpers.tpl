@@ -77,6 +77,17 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- if and .Values.auth.existingSecret (or .Values.auth.jwtSecret .Values.auth.jwks .Values.auth.apiKeys) -}}
 {{- fail "auth.existingSecret excludes auth.jwtSecret, auth.jwks and auth.apiKeys" -}}
 {{- end -}}
+{{- with .Values.gateway -}}
+{{- if eq (int .port) (int .metricsPort) -}}
+{{- fail (printf "gateway.port and gateway.metricsPort are both %d: clients need a port of their own" (int .port)) -}}
+{{- end -}}
+{{- if and (gt (int .service.nodePort) 0) (eq .service.type "ClusterIP") -}}
+{{- fail "gateway.service.nodePort needs gateway.service.type NodePort or LoadBalancer" -}}
+{{- end -}}
+{{- if and .autoscaling.enabled (gt (int .autoscaling.minReplicas) (int .autoscaling.maxReplicas)) -}}
+{{- fail "gateway.autoscaling.minReplicas is above gateway.autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* The source database and NATS, as every command reads them; nothing secret. */ -}}

@@ -176,6 +176,12 @@ describe("validation", () => {
     [{ auth: { existingSecret: "x", jwtSecret: "y" } }, /auth\.existingSecret excludes/u],
     [{ gatewayApi: { enabled: true } }, /needs gatewayApi\.parentRefs/u],
     [{ gateway: { autoscaling: { enabled: true, cpuPercent: 0 } } }, /cpuPercent or connectionsPerPod/u],
+    [
+      { gateway: { autoscaling: { enabled: true, minReplicas: 11 } } },
+      /minReplicas is above gateway\.autoscaling\.max/u,
+    ],
+    [{ gateway: { port: 4002 } }, /gateway\.port and gateway\.metricsPort are both 4002/u],
+    [{ gateway: { service: { nodePort: 30_000 } } }, /nodePort needs gateway\.service\.type NodePort/u],
   ];
   it.each(contradictions)("refuses %j with what to do", async (wrong, message) => {
     const refused = await render(wrong).catch((error: unknown) => error);
