@@ -97,7 +97,9 @@ DB_HOST: {{ .Values.database.host | quote }}
 DB_PORT: {{ .Values.database.port | quote }}
 DB_NAME: {{ .Values.database.name | quote }}
 DB_USER: {{ .Values.database.user | quote }}
-DB_SSL: {{ .Values.database.tls.enabled | quote }}
+{{- end }}
+{{- if .Values.database.tls.enabled }}
+DB_SSL: "true"
 {{- end }}
 PUBLICATIONS: {{ .Values.database.publications | toJson | quote }}
 SOURCE_NAME: {{ .Values.sourceName | quote }}

@@ -185,6 +185,21 @@ describe("ingesters", () => {
     expect(await updateOf({ antiAffinity: "hard", affinity: { nodeAffinity: {} } })).toEqual(standbyFirst);
   });
 
+  it.each([
+    ["parts", {}],
+    ["a URL", { url: "postgres://walcast:secret@db/app" }],
+    ["a Secret's URL", { existingSecret: "db", existingSecretUrlKey: "url" }],
+  ])("and all others connect to the database with TLS when asked to, given %s", async (_what, database) => {
+    const sslOf = async (enabled: boolean): Promise<unknown[]> => {
+      const hooks = { migrations: { enabled: true }, slotCleanup: { enabled: true } };
+      const manifests = await render({ ...hooks, database: { ...database, tls: { enabled } } });
+      const names = ["ingester", "gateway", "migrate", "drop-slot"];
+      return names.map((name) => pick(manifests, "ConfigMap", `demo-walcast-${name}`)["data"].DB_SSL as unknown);
+    };
+    expect(await sslOf(true)).toEqual(["true", "true", "true", "true"]);
+    expect(await sslOf(false)).toEqual([undefined, undefined, undefined, undefined]);
+  });
+
   it("have a disruption budget when there are several: with one it would keep nodes from being drained", async () => {
     const budgets = (manifests: readonly Manifest[]): string[] =>
       manifests.filter(({ kind }) => kind === "PodDisruptionBudget").map(({ metadata }) => metadata.name);
