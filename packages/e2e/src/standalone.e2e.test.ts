@@ -69,7 +69,7 @@ it("runs on nothing: its own database, a demo table, and what to paste and run",
   const said = process.lines.join("\n");
   expect(said).toContain(`walcast is ready:  ${url}`);
   expect(said).toContain(
-    "Open: JWT_SECRET is not set, so tokens are not verified (SECURE_CHANNELS=false), listening on 127.0.0.1.",
+    "Open: no keys are set (JWT_SECRET, JWT_JWKS, JWT_JWKS_URL), so tokens are not verified (SECURE_CHANNELS=false), listening on 127.0.0.1.",
   );
   expect(said).toContain(`new RealtimeClient("${url}"`);
   expect(said).toContain("INSERT INTO todos (task)");
@@ -145,11 +145,14 @@ it("runs on a given database, by Supabase's names, and verifies tokens when it h
 });
 
 it.each([
-  [{ HOST: "0.0.0.0" }, "set JWT_SECRET, or HOST=127.0.0.1, or ALLOW_OPEN=true"],
+  [{ HOST: "0.0.0.0" }, "set JWT_SECRET (or JWT_JWKS, JWT_JWKS_URL), or HOST=127.0.0.1, or ALLOW_OPEN=true"],
   [
     { SECURE_CHANNELS: "false", JWT_SECRET: "x", HOST: "0.0.0.0" },
-    "set JWT_SECRET, or HOST=127.0.0.1, or ALLOW_OPEN=true",
+    "set JWT_SECRET (or JWT_JWKS, JWT_JWKS_URL), or HOST=127.0.0.1, or ALLOW_OPEN=true",
   ],
+  [{ HOST: "0.0.0.0", ALLOW_OPEN: "0" }, "or ALLOW_OPEN=true"],
+  [{ ALLOW_OPEN: "perhaps" }, 'ALLOW_OPEN: must be true or false, is "perhaps"'],
+  [{ LOG_LEVEL: "warning" }, "LOG_LEVEL: must be one of trace, debug, info, warn"],
   [{ PORT: "high" }, "PORT: must be a whole number"],
 ])("refuses to start with %j", async (env, message) => {
   const refused = spawnService({ entry, name: "standalone", env });
@@ -168,4 +171,27 @@ it("says which setting frees the embedded database's port", async () => {
   });
   expect((await refused.exit).code).toBe(1);
   expect(refused.lines.join("\n")).toContain(`port ${taken} is in use: set EMBEDDED_POSTGRES_PORT`);
+});
+
+it("verifies tokens wherever they have keys, not with JWT_SECRET alone", async () => {
+  const database = await createDatabase(inject("postgresUrl"));
+  cleanups.push(() => database.drop());
+  await query(database.url, "CREATE PUBLICATION supabase_realtime");
+  const keys = JSON.stringify({
+    keys: [{ kty: "oct", alg: "HS256", kid: "a", k: Buffer.alloc(32, 1).toString("base64url") }],
+  });
+  const { process: standalone, url } = await start({ DATABASE_URL: database.url, HOST: "127.0.0.1", JWT_JWKS: keys });
+  expect(standalone.lines.join("\n")).toContain("Tokens are verified");
+  expect((await refusedUpgrade(url, { vsn: "2.0.0", apikey: "any" })).status).toBe(401);
+  await standalone.stop(); // it holds the database's slot
+});
+
+it("leaves the database of another one that runs on the same data alone", async () => {
+  const dataDir = await dataDirectory();
+  const first = await embedded(dataDir);
+  const env = { DATA_DIR: dataDir, EMBEDDED_POSTGRES_PORT: String(await freePort()), PORT: String(await freePort()) };
+  const second = spawnService({ entry, name: "second standalone", env });
+  expect((await second.exit).code).toBe(1);
+  expect(second.lines.join("\n")).toContain(`another walcast runs on ${join(dataDir, "postgres")}: stop it`);
+  await query(first.databaseUrl, "SELECT 1");
 });

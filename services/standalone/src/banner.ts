@@ -17,8 +17,8 @@ export function banner({ host, port, isOpen, hasInspector, demo }: BannerFacts):
     "",
     `  walcast is ready:  ${url}`,
     isOpen
-      ? `  Open: JWT_SECRET is not set, so tokens are not verified (SECURE_CHANNELS=false), listening on ${host}.`
-      : "  Tokens are verified: give the client a JWT signed with JWT_SECRET as params.apikey.",
+      ? `  Open: no keys are set (JWT_SECRET, JWT_JWKS, JWT_JWKS_URL), so tokens are not verified (SECURE_CHANNELS=false), listening on ${host}.`
+      : "  Tokens are verified: give the client a JWT that your keys verify as params.apikey.",
     ...(demo === undefined ? [] : [`  Database: ${demo.databaseUrl}  (data in ${demo.dataDir})`]),
     ...(hasInspector
       ? [

@@ -1,5 +1,5 @@
 import { tmpdir } from "node:os";
-import { choice, flag, integer, loadConfig, optionalText, text, type Config, type Environment } from "@walcast/config";
+import { choice, flag, integer, loadConfig, optionalText, type Config, type Environment } from "@walcast/config";
 import { clientSettings } from "@walcast/gateway";
 import { replicationSettings } from "@walcast/ingester";
 import { databaseSettings } from "@walcast/postgres";
@@ -21,7 +21,10 @@ export const standaloneSettings = {
   }),
   DRAIN_MS: integer("How long stopping may take.", { default: 5000, unit: "ms" }),
   ...tracingSettings,
-  LOG_LEVEL: text("trace, debug, info, warn, error.", { default: "info" }),
+  LOG_LEVEL: choice("Least severe lines that are written.", {
+    of: ["trace", "debug", "info", "warn", "error", "fatal", "silent"],
+    default: "info",
+  }),
   LOG_FORMAT: choice("How log lines look.", { of: ["json", "text"], default: "text" }),
 };
 
@@ -33,7 +36,7 @@ export class OpenServerError extends Error {
   constructor(host: string) {
     super(
       `tokens are not verified and HOST is ${host}: anyone in the network could read the database; ` +
-        "set JWT_SECRET, or HOST=127.0.0.1, or ALLOW_OPEN=true if that is what you want",
+        "set JWT_SECRET (or JWT_JWKS, JWT_JWKS_URL), or HOST=127.0.0.1, or ALLOW_OPEN=true if that is what you want",
     );
   }
 }
@@ -48,12 +51,13 @@ export interface Standalone {
 const loopback = new Set(["127.0.0.1", "::1", "localhost"]);
 
 /**
- * Reads the environment. Without JWT_SECRET, and without SECURE_CHANNELS being asked for, it is open, and then on loopback
- * only. Throws ConfigError and OpenServerError.
+ * Reads the environment. Without keys for tokens, and without SECURE_CHANNELS being asked for, it is open, and then on
+ * loopback only. Throws ConfigError and OpenServerError.
  */
 export function readStandalone(environment: Environment = process.env): Standalone {
-  const hasSecret = Boolean(environment["JWT_SECRET"] ?? environment["JWT_SECRET_FILE"]);
-  const isOpenByDefault = !hasSecret && environment["SECURE_CHANNELS"] === undefined;
+  const isGiven = (name: string): boolean => Boolean(environment[name]) || Boolean(environment[`${name}_FILE`]);
+  const hasKeys = ["JWT_SECRET", "JWT_JWKS", "JWT_JWKS_URL"].some(isGiven);
+  const isOpenByDefault = !hasKeys && environment["SECURE_CHANNELS"] === undefined;
   const config = loadConfig(
     standaloneSettings,
     isOpenByDefault ? { ...environment, SECURE_CHANNELS: "false" } : environment,
