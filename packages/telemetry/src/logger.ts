@@ -7,11 +7,13 @@ export interface LogSettings {
   readonly level: string;
   /** `json`: one object a line; `text`: for people. */
   readonly format: "json" | "text";
+  /** In place of standard output. */
+  readonly destination?: { readonly write: (line: string) => void };
 }
 
-export function createLogger(service: string, { level, format }: LogSettings): Logger {
+export function createLogger(service: string, { level, format, destination }: LogSettings): Logger {
   const options = { level, base: { service }, timestamp: pino.stdTimeFunctions.isoTime };
-  if (format === "json") return pino(options);
+  if (format === "json") return destination === undefined ? pino(options) : pino(options, destination);
   const pretty = PinoPretty({
     colorize: process.stdout.isTTY,
     ignore: "pid,hostname,service",

@@ -29,6 +29,7 @@ import { keepMs } from "./place-store.ts";
 import { Presence } from "./presence.ts";
 import { createLogNudge } from "./postgres/log-nudge.ts";
 import { createPublicationCatalog } from "./postgres/publication-catalog.ts";
+import { keepSchema } from "./postgres/schema-keeper.ts";
 import { Reach } from "./reach.ts";
 import { Readiness } from "./readiness.ts";
 import { Replays, type ReadHistory } from "./replays.ts";
@@ -221,6 +222,8 @@ export async function startGateway(parts: GatewayParts): Promise<Service> {
   presence.start();
   void clusterCounts?.run(stopped.signal);
   void authorisation.run(stopped.signal);
+  const schema = { database: parts.database, isMigrating: config.MIGRATE, publications: config.PUBLICATIONS, log };
+  void keepSchema(schema, stopped.signal);
   log.info({ host: parts.host, port: config.PORT, secure: config.SECURE_CHANNELS }, "listening");
   return {
     name: gateway.name,

@@ -20,7 +20,7 @@ import { tracingSettings } from "@walcast/telemetry";
 /** What clients meet: the same for the gateway and for standalone. */
 export const clientSettings = {
   PORT: integer("Port that clients connect to.", { default: 4000, min: 1, max: 65_535 }),
-  HOST: optionalText("Address to listen on.", "0.0.0.0; standalone without JWT_SECRET: 127.0.0.1"),
+  HOST: optionalText("Address to listen on.", "0.0.0.0; standalone without keys for tokens: 127.0.0.1"),
   SECURE_CHANNELS: flag("Tokens are verified at connect and join; `false` accepts anyone, for development.", {
     default: true,
   }),
@@ -31,6 +31,10 @@ export const clientSettings = {
     shape: z.array(z.string().min(1)).min(1),
     default: '["supabase_realtime"]',
   }),
+  MIGRATE: flag(
+    "Brings schema `realtime` up to date at start, as `walcast migrate` does: the role becomes its owner, or is it already.",
+    { default: false },
+  ),
   IDLE_TIMEOUT_MS: integer("A connection that sends nothing for this long is closed.", {
     default: 60_000,
     min: 1000,
@@ -145,7 +149,10 @@ export const gatewaySettings = {
   ),
   DRAIN_MS: integer("Connections are closed over this time when the gateway stops.", { default: 20_000, unit: "ms" }),
   ...tracingSettings,
-  LOG_LEVEL: text("trace, debug, info, warn, error.", { default: "info" }),
+  LOG_LEVEL: choice("Least severe lines that are written.", {
+    of: ["trace", "debug", "info", "warn", "error", "fatal", "silent"],
+    default: "info",
+  }),
   LOG_FORMAT: choice("How log lines look.", { of: ["json", "text"], default: "json" }),
 };
 

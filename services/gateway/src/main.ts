@@ -56,7 +56,5 @@ try {
   log.fatal(describeError(error), "cannot start");
   process.exitCode = 1;
 }
-if (tracing !== undefined) {
-  await tracing.close(1_000);
-  process.exit(); // an export that is tried again would hold the process
-}
+await tracing?.close(1_000);
+process.exit(); // what listens already, or an export that is tried again, would hold the process
