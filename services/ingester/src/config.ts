@@ -87,7 +87,10 @@ export const ingesterSettings = {
   INGESTER_PORT: integer("Port of `/healthz` and `/metrics`.", { default: 4001, max: 65_535 }),
   DRAIN_MS: integer("How long stopping may take.", { default: 5000, unit: "ms" }),
   ...tracingSettings,
-  LOG_LEVEL: text("trace, debug, info, warn, error.", { default: "info" }),
+  LOG_LEVEL: choice("Least severe lines that are written.", {
+    of: ["trace", "debug", "info", "warn", "error", "fatal", "silent"],
+    default: "info",
+  }),
   LOG_FORMAT: choice("How log lines look.", { of: ["json", "text"], default: "json" }),
 };
 

@@ -186,6 +186,7 @@ export class Ingester implements Service {
         },
         "leader: replication started",
       );
+      metrics.isLeader.set(1); // not while it only tries to: nobody leads then
       health.set("replication", undefined);
       health.fact("publishedLsn", () => formatLsn(acknowledger.publishedLsn));
       onProgress();
@@ -231,7 +232,11 @@ export class Ingester implements Service {
     const { stream, writer, catalog, acknowledger, leading } = parts;
     const { config, metrics, tracing } = this.#options;
     const traces = tracing && new BatchTraces(tracing);
-    const window = new PublishWindow({ limitBytes: config.PUBLISH_WINDOW_BYTES, overheadBytes: 2048 });
+    const window = new PublishWindow({
+      limitBytes: config.PUBLISH_WINDOW_BYTES,
+      overheadBytes: 2048,
+      onChange: (bytes) => metrics.inFlightBytes.set(bytes),
+    });
     const builder = new BatchBuilder({
       types: catalog.types,
       epoch: writer.epoch,
@@ -244,7 +249,7 @@ export class Ingester implements Service {
         acknowledger.stored(batch.number, performance.now()),
       );
       await window.admit(batch.lines.length, stored); // sets our pace; TCP carries it back to Postgres
-      this.#count(batch, window);
+      this.#count(batch);
     };
     const failed = new AbortController();
     window.failed().catch((error: unknown) => failed.abort(error));
@@ -277,12 +282,11 @@ export class Ingester implements Service {
     await Promise.race([window.drained(), sleep(1_000, new AbortController().signal)]); // what is on its way may still arrive
   }
 
-  #count(batch: NumberedBatch, window: PublishWindow): void {
+  #count(batch: NumberedBatch): void {
     const { metrics } = this.#options;
     metrics.batches.inc();
     metrics.bytes.inc(batch.lines.length);
     metrics.changes.inc(batch.changes);
-    metrics.inFlightBytes.set(window.inFlightBytes);
   }
 
   #forgot(change: Position | undefined): void {
@@ -292,7 +296,7 @@ export class Ingester implements Service {
 
   #setRole(role: Role): void {
     this.#role = role;
-    this.#options.metrics.isLeader.set(role === "leader" ? 1 : 0);
+    if (role !== "leader") this.#options.metrics.isLeader.set(0);
   }
 }
 

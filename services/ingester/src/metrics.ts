@@ -5,7 +5,7 @@ export type IngesterMetrics = ReturnType<typeof createMetrics>;
 export const createMetrics = (registry: Registry) => ({
   isLeader: new Gauge({
     name: "walcast_ingester_is_leader",
-    help: "1 while this ingester leads",
+    help: "1 while this ingester reads the slot and appends",
     registers: [registry],
   }),
   changes: new Counter({

@@ -23,6 +23,16 @@ describe("PublishWindow", () => {
     expect(window.inFlightBytes).toBe(99);
   });
 
+  it("tells how much is on its way, down to nothing", async () => {
+    const told: number[] = [];
+    const window = new PublishWindow({ limitBytes: 100, onChange: (bytes) => told.push(bytes) });
+    await window.admit(40, Promise.resolve());
+    await window.admit(50, Promise.reject(new Error("lost"))).catch(() => undefined);
+    await new Promise(setImmediate);
+    expect(told.at(-1)).toBe(0);
+    expect(Math.max(...told)).toBeGreaterThan(0);
+  });
+
   it("lets wait who fills it, until appends are stored, in whatever order", async () => {
     const window = new PublishWindow({ limitBytes: 100 });
     const [first, second, third] = [appending(), appending(), appending()];

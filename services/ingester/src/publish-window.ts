@@ -1,3 +1,11 @@
+export interface PublishWindowOptions {
+  readonly limitBytes: number;
+  /** What a batch in flight costs besides its own bytes; very many small ones would pass for little. */
+  readonly overheadBytes?: number;
+  /** Told how much is in flight whenever that changes. */
+  readonly onChange?: (inFlightBytes: number) => void;
+}
+
 /**
  * The one place where ingesting waits: a bounded number of bytes may be on their way to the log. A batch larger than the
  * window passes when it is alone.
@@ -5,15 +13,16 @@
 export class PublishWindow {
   readonly #limitBytes: number;
   readonly #overheadBytes: number;
+  readonly #onChange: PublishWindowOptions["onChange"];
   #inFlightBytes = 0;
   #inFlight = 0;
   #failure: { readonly error: unknown } | undefined;
   #changed = Promise.withResolvers<void>();
 
-  /** `overheadBytes`: what a batch in flight costs besides its own bytes; very many small ones would pass for little. */
-  constructor({ limitBytes, overheadBytes = 0 }: { readonly limitBytes: number; readonly overheadBytes?: number }) {
+  constructor({ limitBytes, overheadBytes = 0, onChange }: PublishWindowOptions) {
     this.#limitBytes = limitBytes;
     this.#overheadBytes = overheadBytes;
+    this.#onChange = onChange;
   }
 
   get inFlightBytes(): number {
@@ -25,6 +34,7 @@ export class PublishWindow {
     const weight = bytes + this.#overheadBytes;
     this.#inFlightBytes += weight;
     this.#inFlight++;
+    this.#onChange?.(this.#inFlightBytes);
     append.then(
       () => this.#settle(weight, undefined),
       (error: unknown) => this.#settle(weight, { error }),
@@ -58,6 +68,7 @@ export class PublishWindow {
 
   #settle(bytes: number, failure: { readonly error: unknown } | undefined): void {
     this.#inFlightBytes -= bytes;
+    this.#onChange?.(this.#inFlightBytes);
     this.#inFlight--;
     this.#failure ??= failure;
     this.#changed.resolve();

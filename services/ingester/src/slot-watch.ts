@@ -8,8 +8,6 @@ import type { IngesterMetrics } from "./metrics.ts";
 import { inspectSlot } from "./postgres/slot.ts";
 import { lagBehind, lagLimitBytes } from "./slot-keeper.ts";
 
-const inspectEveryMs = 5_000;
-
 export interface SlotWatchOptions {
   readonly client: Client;
   readonly config: ReplicationConfig;
@@ -19,6 +17,7 @@ export interface SlotWatchOptions {
   readonly publishedLsn: () => Lsn;
   readonly onLag: (lagBytes: number) => void;
   readonly signal: AbortSignal;
+  readonly inspectEveryMs?: number;
 }
 
 /**
@@ -26,21 +25,28 @@ export interface SlotWatchOptions {
  * holding the lock is alive. Throws ReplicationLagError when the slot is to be given up.
  */
 export async function watchSlot(options: SlotWatchOptions): Promise<void> {
-  const { client, config, health, metrics, publishedLsn, onLag, signal } = options;
+  const { client, config, health, metrics, publishedLsn, onLag, signal, inspectEveryMs = 5_000 } = options;
   const name = config.SLOT_NAME;
-  while (!signal.aborted) {
-    const slot = await inspectSlot(client, name);
-    const lagBytes = slot?.lagBytes ?? 0;
-    onLag(lagBytes);
-    metrics.slotLagBytes.set(lagBytes);
-    metrics.slotIsActive.set(slot?.isActive === true ? 1 : 0);
+  try {
+    while (!signal.aborted) {
+      const slot = await inspectSlot(client, name);
+      const lagBytes = slot?.lagBytes ?? 0;
+      onLag(lagBytes);
+      metrics.slotLagBytes.set(lagBytes);
+      metrics.slotIsActive.set(slot?.isActive === true ? 1 : 0);
+      metrics.slotWalStatus.reset();
+      if (slot !== undefined) metrics.slotWalStatus.set({ status: slot.walStatus }, 1);
+      health.set("slot", slot?.walStatus === "unreserved" ? new SlotEndangeredError(name, lagBytes) : undefined);
+      // What is confirmed a sync interval after it was read is no lag.
+      const unreadBytes = slot === undefined ? 0 : lagBehind(slot, publishedLsn());
+      if (unreadBytes > lagLimitBytes(config)) throw new ReplicationLagError(name, unreadBytes);
+      await sleep(inspectEveryMs, signal);
+    }
+  } finally {
+    // Whoever leads next knows better.
+    health.set("slot", undefined);
+    metrics.slotLagBytes.remove();
+    metrics.slotIsActive.remove();
     metrics.slotWalStatus.reset();
-    if (slot !== undefined) metrics.slotWalStatus.set({ status: slot.walStatus }, 1);
-    health.set("slot", slot?.walStatus === "unreserved" ? new SlotEndangeredError(name, lagBytes) : undefined);
-    // What is confirmed a sync interval after it was read is no lag.
-    const unreadBytes = slot === undefined ? 0 : lagBehind(slot, publishedLsn());
-    if (unreadBytes > lagLimitBytes(config)) throw new ReplicationLagError(name, unreadBytes);
-    await sleep(inspectEveryMs, signal);
   }
-  health.set("slot", undefined);
 }
