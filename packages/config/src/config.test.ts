@@ -34,9 +34,17 @@ describe("loadConfig", () => {
     expect(Object.isFrozen(config)).toBe(true);
   });
 
-  it("reads a switch as Supabase does: only `false` is off", () => {
+  it("reads a switch that is on as Supabase does: only `false` is off", () => {
     expect(loadConfig(settings, { SECURE_CHANNELS: "false" }).SECURE_CHANNELS).toBe(false);
     expect(loadConfig(settings, { SECURE_CHANNELS: "no" }).SECURE_CHANNELS).toBe(true);
+  });
+
+  it("switches on what is off only when told so", () => {
+    const read = (ALLOW_OPEN: string): boolean =>
+      loadConfig({ ALLOW_OPEN: flag("Open.", { default: false }) }, { ALLOW_OPEN }).ALLOW_OPEN;
+    expect(["true", "1", "Yes", "on"].map(read)).toEqual([true, true, true, true]);
+    expect(["", "false", "0", "no", "off"].map(read)).toEqual([false, false, false, false, false]);
+    expect(() => read("perhaps")).toThrow('ALLOW_OPEN: must be true or false, is "perhaps"');
   });
 
   it("reports every problem at once, by name", () => {
@@ -59,6 +67,8 @@ describe("loadConfig", () => {
     expect(`${String(DB_PASSWORD)} ${JSON.stringify({ DB_PASSWORD })} ${inspect(DB_PASSWORD)}`).not.toContain(
       "hunter2",
     );
+    expect(problemsOf({ DB_PASSWORD_FILE: file, DB_PASSWORD: "" })).toEqual([]); // as compose files pass on what is not set
+    expect(problemsOf({ DB_PASSWORD_FILE: file, DB_PASSWORD: "x" })).toEqual([expect.stringContaining("not both")]);
     expect(problemsOf({ DB_PASSWORD_FILE: "/nowhere" })[0]).toMatch(/^DB_PASSWORD_FILE: cannot read \/nowhere/);
   });
 

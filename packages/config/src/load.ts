@@ -46,7 +46,7 @@ export function loadConfig<const S extends Settings>(
 function readSecret(name: string, environment: Environment, problems: string[]): string | undefined {
   const path = environment[`${name}_FILE`];
   if (path === undefined || path === "") return environment[name];
-  if (environment[name] !== undefined) problems.push(`${name}: set either it or ${name}_FILE, not both`);
+  if ((environment[name] ?? "") !== "") problems.push(`${name}: set either it or ${name}_FILE, not both`);
   try {
     return readFileSync(path, "utf8").trimEnd();
   } catch (error) {

@@ -55,12 +55,19 @@ export function ratio(description: string, options: { readonly default: number }
   return { schema, description, shownDefault: String(options.default), isSecret: false };
 }
 
-/** As Supabase reads its switches: anything but `false` is true. */
+/** What is on by default is switched off by `false` alone, as Supabase reads its switches; what is off, by words for it. */
 export function flag(description: string, options: { readonly default: boolean }): Setting<boolean> {
   const schema = z
     .string()
     .default(String(options.default))
-    .transform((text) => text.trim().toLowerCase() !== "false");
+    .transform((text, context) => {
+      const given = text.trim().toLowerCase();
+      if (options.default) return given !== "false";
+      if (["true", "1", "yes", "on"].includes(given)) return true;
+      if (["false", "0", "no", "off", ""].includes(given)) return false;
+      context.addIssue({ code: "custom", message: `must be true or false, is "${text}"` });
+      return z.NEVER;
+    });
   return { schema, description, shownDefault: String(options.default), isSecret: false };
 }
 

@@ -1,8 +1,10 @@
 import { connect as connectSocket, createServer, type AddressInfo, type Socket } from "node:net";
 import { createDatabase, type TestDatabase } from "@walcast/testkit";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
-import { connectClient, endClient, streamOf } from "./connection.ts";
+import { loadConfig } from "@walcast/config";
+import { connectClient, databaseOf, endClient, streamOf } from "./connection.ts";
 import { sqlStateOf } from "./errors.ts";
+import { databaseSettings } from "./settings.ts";
 
 let database: TestDatabase;
 beforeAll(async () => {
@@ -41,6 +43,25 @@ describe("connectClient", () => {
     expect(await lost.promise).toMatchObject({ code: "DATABASE_UNAVAILABLE" });
     await endClient(client);
     await endClient(other);
+  });
+});
+
+describe("TLS", () => {
+  // The server has none: whoever asks for it is told, instead of going on without.
+  it.each([
+    ["is asked for with a URL that says nothing of it", "true", "", false],
+    ["is as the URL says, which comes first", "true", "?sslmode=disable", true],
+    ["is not asked for by default", "", "", true],
+  ])("%s", async (_, DB_SSL, parameters, connects) => {
+    const config = loadConfig(databaseSettings, { DATABASE_URL: database.url + parameters, DB_SSL });
+    const outcome = await connectClient(databaseOf(config), { applicationName: "x" }).then(
+      async (client) => {
+        await endClient(client);
+        return true;
+      },
+      (error: Error) => String(error.cause).includes("does not support SSL") && false,
+    );
+    expect(outcome).toBe(connects);
   });
 });
 

@@ -10,17 +10,18 @@ export type Database = Readonly<pg.ClientConfig>;
 
 export function databaseOf(config: Config<typeof databaseSettings>): Database {
   const common = { keepAlive: true, keepAliveInitialDelayMillis: 10_000, connectionTimeoutMillis: 10_000 };
-  if (config.DATABASE_URL !== undefined) return { ...common, connectionString: config.DATABASE_URL.reveal() };
   const ca = config.DB_SSL_CA_CERT;
-  const ssl = ca === undefined ? true : { ca: readFileSync(ca, "utf8") };
+  const tls = config.DB_SSL ? { ssl: ca === undefined ? true : { ca: readFileSync(ca, "utf8") } } : {};
+  // What a URL says of TLS itself comes first.
+  if (config.DATABASE_URL !== undefined) return { ...common, ...tls, connectionString: config.DATABASE_URL.reveal() };
   return {
     ...common,
+    ...tls,
     host: config.DB_HOST ?? "localhost",
     port: config.DB_PORT,
     database: config.DB_NAME,
     user: config.DB_USER,
     password: config.DB_PASSWORD?.reveal() ?? "",
-    ...(config.DB_SSL ? { ssl } : {}),
   };
 }
 
