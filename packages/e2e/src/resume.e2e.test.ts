@@ -151,7 +151,7 @@ function connectResumable(
   version: ClientVersion,
   url: string,
   given: { readonly timeout?: number; readonly reconnectAfterMs?: () => number; readonly logger?: Log } = {},
-): { received: number[]; gaps: Gap[]; isReady(): boolean; isJoined(): boolean } {
+): { received: number[]; gaps: Gap[]; isReady(): boolean; readonly isJoined: () => boolean } {
   const { RealtimeClient } = require(`realtime-js-${version}`) as { RealtimeClient: AnyClientClass };
   const gaps: Gap[] = [];
   const resuming = resumable({ onGap: (gap) => gaps.push(gap), WebSocket: platformWebSocket });

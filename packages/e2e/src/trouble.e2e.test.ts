@@ -222,6 +222,10 @@ it("a port that is taken", async () => {
   const second = await started.addGateway({ PORT: String(started.gateways[0]?.port) });
   expect((await second.process.exit).code).toBe(1);
   expect(second.process.lines.join("\n")).toContain("stop what listens there, or set PORT");
+  // It listens for clients already when it finds that out: it may not stay as it is.
+  const third = await started.addGateway({ METRICS_PORT: String(started.gateways[0]?.port) });
+  expect((await third.process.exit).code).toBe(1);
+  expect(third.process.lines.join("\n")).toContain("EADDRINUSE");
 });
 
 it("PostgreSQL that is frozen, at the leader and the standby; thawed, nothing is missing", async () => {

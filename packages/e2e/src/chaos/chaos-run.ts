@@ -69,7 +69,10 @@ export async function runChaos({ scenario, seconds, seed }: ChaosOptions): Promi
       .run(log, AbortSignal.timeout(60_000))
       .catch((error: unknown) => problems.push(`a later reader did not come to the end: ${String(error)}`));
     problems.push(...again.complaints.map((text) => `reader: ${text}`));
-    const stream = await auditStream(log, system.source);
+    const stream = await auditStream(log, system.source).catch((error: unknown) => {
+      problems.push(`the stream cannot be looked at: ${String(error)}`);
+      return { positions: [], messages: 0, complaints: [] };
+    });
     problems.push(...stream.complaints.map((text) => `stream: ${text}`));
     await log.close();
     if (live.positions.join() !== again.positions.join())
@@ -100,14 +103,16 @@ export async function runChaos({ scenario, seconds, seed }: ChaosOptions): Promi
       faults: Object.fromEntries(scheduler.counts),
       ...summarize(scheduler.takeovers),
       problems,
-      ...(problems.length > 0 ? { timeline: timeline.lines, ingesters: system.ingesters.map(tailOf) } : {}),
+      ...(problems.length > 0
+        ? { timeline: timeline.lines, ingesters: system.ingesters.map(tailOf), nats: system.nats.map(tailOf) }
+        : {}),
     };
   } finally {
     await system.stop();
   }
 }
 
-const tailOf = ({ lines }: ChaosService): readonly string[] => lines.slice(-400);
+const tailOf = ({ lines }: Pick<ChaosService, "lines">): readonly string[] => lines.slice(-400);
 
 function summarize(takeovers: readonly Takeover[]): Record<string, unknown> {
   const alone = takeovers.filter(({ isAlone }) => isAlone);

@@ -20,9 +20,10 @@ it.each(scenarios.filter(({ of }) => of.includes(chosen)))(
   "every commit reaches the log once and in order, whatever is killed, frozen and cut: $what",
   async ({ scenario }) => {
     process.stdout.write(`${JSON.stringify({ scenario, seed, seconds, begins: true })}\n`);
-    const { timeline, ingesters, ...report } = await runChaos({ scenario, seed, seconds });
+    const { timeline, ingesters, nats, ...report } = await runChaos({ scenario, seed, seconds });
     process.stdout.write(`${JSON.stringify(report)}\n`);
-    if (report.problems.length > 0) process.stdout.write(`${JSON.stringify({ timeline, ingesters }, undefined, 1)}\n`);
+    if (report.problems.length > 0)
+      process.stdout.write(`${JSON.stringify({ timeline, ingesters, nats }, undefined, 1)}\n`);
     expect(report).toMatchObject({ lost: 0, repeated: 0, out_of_order: 0, invented: 0, problems: [] });
     expect(report["committed_changes"]).toBeGreaterThan(seconds * 20);
   },
