@@ -124,6 +124,53 @@ describe("changes", () => {
     const broadcast = JSON.stringify([null, null, topic, "broadcast", { payload: { position: "1.0/0.0" } }]);
     expect([state.incoming(broadcast), state.incoming(broadcast)]).toEqual([true, true]);
   });
+
+  it("is not moved by what others broadcast, whatever they write into it", () => {
+    const state = new ResumeState({});
+    state.incoming(change("1.0/10.0"));
+    for (const position of ["9.0/0.0", "left"]) {
+      const payload = { type: "broadcast", event: "x", payload: {}, position };
+      expect(state.incoming(JSON.stringify([null, null, topic, "broadcast", payload]))).toBe(true);
+    }
+    expect(state.incoming(change("1.0/18.0"))).toBe(true);
+    expect(resumeOf(state.outgoing(join))).toEqual({ from: "1.0/10.0" });
+  });
+});
+
+describe("rows that a channel begins with", () => {
+  const page = JSON.stringify([
+    null,
+    null,
+    topic,
+    "snapshot",
+    { bindings: [1], page: 0, position: "1.0/18.0", rows: [] },
+  ]);
+  const sent = system({ extension: "snapshot", status: "ok", message: "Snapshot sent", position: "1.0/18.0" });
+  const resumed = system({ extension: "resume", status: "ok", message: "Resumed", position: "1.0/30.0" });
+
+  it("are asked for again until all of them and what belongs to them have come, and then no more", () => {
+    const state = new ResumeState({});
+    for (const frame of [subscribed("1.0/8.0"), change("1.0/10.0"), change("1.0/11.0")]) state.incoming(frame);
+    expect(resumeOf(state.outgoing(join))).toEqual({ from: "1.0/10.0" });
+    state.incoming(answer("1"));
+    for (const frame of [page, sent, subscribed("1.0/18.0"), change("1.0/20.0")]) {
+      expect(state.incoming(frame)).toBe(true);
+      expect(state.position(topic)).toBeUndefined();
+    }
+    state.incoming(resumed);
+    expect([state.incoming(change("1.0/30.0")), state.incoming(change("1.0/31.0"))]).toEqual([true, true]);
+    expect(resumeOf(state.outgoing(join))).toEqual({ from: "1.0/30.0" });
+  });
+
+  it("come again after a join that they were cut off from", () => {
+    const state = new ResumeState({});
+    state.incoming(change("1.0/10.0"));
+    state.incoming(page);
+    expect(state.outgoing(join)).toBe(join);
+    state.incoming(answer("1"));
+    for (const frame of [page, sent, resumed]) state.incoming(frame);
+    expect(state.position(topic)).toBe("1.0/30.0");
+  });
 });
 
 describe("a gap", () => {

@@ -33,6 +33,8 @@ interface Place {
 type Fields = Readonly<Record<string, unknown>>;
 const fieldsOf = (value: unknown): Fields => (typeof value === "object" && value !== null ? (value as Fields) : {});
 const keyPrefix = "walcast:";
+/** Of the frames that carry changes to clients of version 1. */
+const legacyEvents = new Set<unknown>(["INSERT", "UPDATE", "DELETE", "TRUNCATE"]);
 
 /**
  * What each channel has received, learned from the frames on the wire, of both wire formats (vsn 1.0.0: objects, 2.0.0:
@@ -46,6 +48,8 @@ export class ResumeState {
    * no changes until its next join is answered, and leaves by itself before it tries again.
    */
   readonly #unanswered = new Map<string, unknown>();
+  /** Topics whose rows are coming: until all of them and what belongs to them is there, a join begins with rows again. */
+  readonly #readingRows = new Set<string>();
 
   constructor(options: ResumeStateOptions) {
     this.#options = options;
@@ -72,6 +76,7 @@ export class ResumeState {
     }
     if (event !== "phx_join") return text;
     this.#unanswered.set(topic, ref);
+    this.#readingRows.delete(topic);
     const from = this.position(topic);
     if (from === undefined) return text;
     if (Array.isArray(frame)) return JSON.stringify(frame.with(4, withResume(payload, from)));
@@ -80,25 +85,34 @@ export class ResumeState {
 
   /** A frame of the server. False: the client has had it already and must not see it. */
   incoming(text: string): boolean {
-    if (!text.includes('"position"') && !text.includes('"phx_reply"')) return true;
+    if (!text.includes('"position"') && !text.includes('"phx_reply"')) return true; // pages have one, too
     const { ref, topic, event, payload } = parseFrame(text);
     if (event === "phx_reply" && ref !== undefined && this.#unanswered.get(topic) === ref && payload["status"] === "ok")
       this.#unanswered.delete(topic);
+    if (event === "snapshot") {
+      this.forget(topic);
+      this.#readingRows.add(topic);
+      return true;
+    }
     if (event === "system") return this.#unanswered.has(topic) || this.#system(topic, payload);
+    // Nobody else's word counts: what others broadcast goes by as they wrote it.
+    if (event !== "postgres_changes" && !legacyEvents.has(event)) return true;
     const data = event === "postgres_changes" ? fieldsOf(payload["data"]) : payload;
     const { position } = data as { position?: unknown };
     if (typeof position !== "string" || typeof data["type"] !== "string") return true;
-    return !this.#unanswered.has(topic) && this.#isNew(topic, position, JSON.stringify([event, payload["ids"]]));
+    if (this.#unanswered.has(topic)) return false;
+    return this.#readingRows.has(topic) || this.#isNew(topic, position, JSON.stringify([event, payload["ids"]]));
   }
 
   /** The subscription began, caught up, or has a hole. False: the hole is of no matter to the client. */
   #system(topic: string, { position, extension, status, message }: Fields): boolean {
     if (typeof position !== "string") return true;
-    if (extension === "postgres_changes") {
+    if (this.#readingRows.has(topic)) {
+      // What comes from here on is neither in the rows nor was it sent with them.
+      if (extension === "resume" && status === "ok" && this.#readingRows.delete(topic))
+        this.#store(topic, { last: position, before: position, seen: new Set() });
+    } else if (extension === "postgres_changes") {
       if (this.position(topic) === undefined) this.#store(topic, { last: position, before: position, seen: new Set() });
-    } else if (extension === "snapshot" && status === "ok") {
-      // The rows are those of this place, whatever came before.
-      this.#store(topic, { last: position, before: position, seen: new Set() });
     } else if (extension === "resume" && status === "error") {
       // It asked for what follows the change before the newest, and has the newest: what is missing between is not for it.
       const place = this.#places.get(topic);
