@@ -1,4 +1,4 @@
-import { RowSet, type Row, type RowChange, type RowData, type RowsPage } from "./row-set.ts";
+import { isTooLarge, RowSet, type Row, type RowChange, type RowData, type RowsPage } from "./row-set.ts";
 
 export type { Row, RowChange } from "./row-set.ts";
 
@@ -93,9 +93,12 @@ export function liveRows(client: LiveRowsClient, options: LiveRowsOptions): Live
       tell(changes);
       ready.resolve();
     },
-    row_change: ({ data }: { readonly data: RowData }) => take(() => set.change(data)),
-    row_left: ({ row, unknown }: { readonly row: string; readonly unknown?: boolean }) =>
-      take(() => (unknown === true ? undefined : set.left(row))),
+    row_change({ data }: { readonly data: RowData }) {
+      for (const error of data.errors ?? []) if (!isTooLarge(error)) onError?.(error);
+      take(() => set.change(data));
+    },
+    row_left: ({ row, unknown }: { readonly row: string | null; readonly unknown?: boolean }) =>
+      take(() => (unknown === true || row === null ? undefined : set.left(row))),
     system({ status, message }: { readonly status: string; readonly message: string }) {
       if (status === "error" && !message.startsWith("SnapshotInterrupted")) onError?.(message);
     },

@@ -103,7 +103,28 @@ describe("a change", () => {
   });
 
   it("that is refused changes nothing", () => {
-    expect(filled().change({ type: "UPDATE", record: {}, old_record: {} })).toEqual([]);
+    const errors = ["Error 401: Unauthorized"];
+    expect(filled().change({ type: "UPDATE", record: {}, old_record: {}, errors })).toEqual([]);
+  });
+
+  it("of a row that nothing names any more has the rows read again, unless the row is here", () => {
+    const update = { type: "UPDATE", record: { id: 7, note: "a" }, unkeyed: true };
+    expect(filled().change(update)).toBeUndefined();
+    expect(
+      filled()
+        .change({ ...update, record: { id: 1, note: "z" } })
+        ?.map(({ type, key }) => [type, key]),
+    ).toEqual([["update", "1"]]);
+  });
+
+  it("is placed by the key that the newest rows came with, and asked for again without one", () => {
+    const set = filled();
+    set.page(page([{ n: 5 }], { key: ["n"] }));
+    expect(set.change({ type: "UPDATE", record: { n: 5, note: "x" } })?.map(({ type, key }) => [type, key])).toEqual([
+      ["update", "5"],
+    ]);
+    set.page(page([{ n: 5 }], { key: [] }));
+    expect(set.change({ type: "INSERT", record: { n: 6 } })).toBeUndefined();
   });
 });
 

@@ -25,6 +25,8 @@ export interface RowData {
   readonly old_record?: Row;
   /** Names the row where it leaves without its key being told. */
   readonly row?: string;
+  /** Nothing says which row it was, where it is none that is here. */
+  readonly unkeyed?: boolean;
   /** Columns whose values did not change and were not sent. */
   readonly unchanged?: readonly string[];
   /** Why values are missing. */
@@ -45,17 +47,19 @@ interface Known {
 export class RowSet {
   readonly rows = new Map<string, Row>();
   #keys = new Map<string, string>();
+  readonly #isKeyGiven: boolean;
   #key: readonly string[];
   #coming: Known | undefined;
 
   /** `key`: where it is not the primary key that tells rows apart. */
   constructor(key: readonly string[] = []) {
     this.#key = key;
+    this.#isKeyGiven = key.length > 0;
   }
 
   /** What the last page changed; `undefined` while more are to come. */
   page({ page, key, rows, tags, done }: RowsPage): RowChange[] | undefined {
-    if (this.#key.length === 0) this.#key = key;
+    if (!this.#isKeyGiven && page === 0) this.#key = key;
     const coming = page === 0 || this.#coming === undefined ? { rows: new Map(), keys: new Map() } : this.#coming;
     this.#coming = coming;
     for (const [i, row] of rows.entries()) {
@@ -74,12 +78,12 @@ export class RowSet {
   }
 
   /** What it changed; `undefined` when the rows have to be asked for again: values are missing that were never here. */
-  change({ type, record, old_record: old, row: tag, unchanged, errors }: RowData): RowChange[] | undefined {
+  change({ type, record, old_record: old, row: tag, unkeyed, unchanged, errors }: RowData): RowChange[] | undefined {
     if (type === "TRUNCATE") {
       this.#keys.clear();
       return [...this.rows.keys()].flatMap((its) => this.#delete(its));
     }
-    if (errors?.some((error) => error.startsWith("Error 413")) === true) return undefined;
+    if (errors?.some(isTooLarge) === true) return undefined;
     const former = old && this.#keyOf(old);
     if (record === undefined) {
       const gone = former ?? this.#keys.get(tag ?? "");
@@ -88,9 +92,9 @@ export class RowSet {
       return (errors ?? []).length > 0 ? [] : undefined; // its identity is not the key
     }
     const its = this.#keyOf(record);
-    if (its === undefined) return [];
+    if (its === undefined) return (errors ?? []).length > 0 ? [] : undefined; // not to be read, or of another key
     const known = this.rows.get(former ?? its);
-    if (unchanged !== undefined && known === undefined) return undefined;
+    if (known === undefined && (unchanged !== undefined || unkeyed === true)) return undefined;
     const row = { ...record };
     for (const name of unchanged ?? []) row[name] = known?.[name];
     if (tag !== undefined) this.#keys.set(tag, its);
@@ -123,5 +127,8 @@ export class RowSet {
     return old === undefined ? [] : [{ type: "delete", key, old }];
   }
 }
+
+/** Its long values did not come. */
+export const isTooLarge = (error: string): boolean => error.startsWith("Error 413");
 
 const sorted = (row: Row): string => JSON.stringify(Object.entries(row).toSorted(([a], [b]) => (a < b ? -1 : 1)));

@@ -152,9 +152,17 @@ export class ChangeData {
     return record && this.#options.tags?.tag(this.relation, key, record);
   }
 
-  #row({ record, oldRecord }: LoggedChange, { key }: DataForm): string {
-    const tag = key === undefined ? undefined : this.tag(record ?? oldRecord, key);
-    return tag === undefined ? "" : `,"row":"${tag}"`;
+  /** The identity does not have the whole key: where the key is changed, nothing says which row it was. */
+  lacksKey(key: readonly string[]): boolean {
+    const { replicaIdentity, columns } = this.relation;
+    return replicaIdentity !== "f" && columns.some(({ name, isKey }) => !isKey && key.includes(name));
+  }
+
+  #row({ kind, record, oldRecord }: LoggedChange, { key }: DataForm): string {
+    if (key === undefined) return "";
+    const tag = this.tag(record ?? oldRecord, key);
+    const isUnkeyed = kind === "update" && this.lacksKey(key);
+    return `${tag === undefined ? "" : `,"row":"${tag}"`}${isUnkeyed ? ',"unkeyed":true' : ""}`;
   }
 
   #meta(change: LoggedChange): string {

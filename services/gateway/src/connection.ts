@@ -318,7 +318,9 @@ export class Connection implements SubscribingConnection {
     this.#reply({ topic, ref, joinRef: joinRef ?? null }, "ok", {});
     if (channel === undefined) return;
     this.places?.left(channel);
-    this.#end(channel, "phx_close");
+    // realtime-js 1.3.3 would take it for the end of the channel that it joins next on the topic.
+    const isNameless = channel.dialect === "legacy" && (channel.joinRef === undefined || channel.joinRef === null);
+    this.#end(channel, isNameless ? undefined : "phx_close");
   }
 
   /** Never answered; absent, unchanged and opaque tokens are ignored (protocol.md 4.9). */

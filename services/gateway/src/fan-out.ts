@@ -64,10 +64,12 @@ export class FanOut {
   #left({ change, group, ids }: Leaving, more: object, emit: Emit): void {
     const key = keyOf(group, ids);
     const row = this.#data.tag(change.oldRecord, key) ?? this.#data.tag(change.record, key);
-    if (row === undefined) return;
+    const unknown = this.#data.lacksKey(key) ? { unknown: true } : {};
+    if (row === undefined && !("unknown" in unknown)) return;
     const { schema, table } = this.#data.relation;
     const { head, tail } = group.serializer.fanOut(group.topic, "row_left");
-    const payload = { bindings: ids, schema, table, row, position: formatPosition(change.position), ...more };
+    const position = formatPosition(change.position);
+    const payload = { bindings: ids, schema, table, row: row ?? null, position, ...more, ...unknown };
     emit(group, Buffer.from(`${head}${JSON.stringify(payload)}${tail}`), change.position);
   }
 

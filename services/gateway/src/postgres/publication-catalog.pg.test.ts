@@ -18,6 +18,7 @@ beforeAll(async () => {
     CREATE TABLE todos (id int8 PRIMARY KEY, gone text, "Odd ""name""" more_positive, price numeric(8,2), tags text[], m mood);
     ALTER TABLE todos DROP COLUMN gone;
     CREATE TABLE unpublished (id int);
+    CREATE TABLE covered (id int, room int, note text, PRIMARY KEY (room, id) INCLUDE (note));
     CREATE TABLE bare ();
     CREATE SCHEMA "Odd.Schema";
     CREATE TABLE "Odd.Schema"."Ta ""b""le*" (a int);
@@ -59,6 +60,10 @@ describe("the publication catalog", () => {
       { name: "tags", type: "_text", typeModifier: -1, isKey: false, hasOid: true },
       { name: "m", type: "mood", typeModifier: -1, isKey: false, hasOid: true },
     ]);
+  });
+
+  it("takes a key for its columns, and not for those that its index covers besides", async () => {
+    expect((await describeOne(open(["everything"]), "public", "covered"))?.primaryKey).toEqual(["id", "room"]);
   });
 
   it("knows only what its publications publish", async () => {

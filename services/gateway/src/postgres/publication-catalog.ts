@@ -48,7 +48,7 @@ const columnsQuery = `
   )
   SELECT p.oid::int8 AS oid, p.schemaname AS schema, p.tablename AS table, a.attname AS name, t.typname AS type,
          a.atttypid::int8 AS type_oid, a.atttypmod AS type_modifier,
-         coalesce(a.attnum = ANY(i.indkey::int2[]), false) AS is_primary,
+         coalesce(a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1]), false) AS is_primary,
          (WITH RECURSIVE base AS (
             SELECT t.oid, t.typname, t.typbasetype
             UNION ALL
