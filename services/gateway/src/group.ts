@@ -194,6 +194,8 @@ export function byView(subscriptions: readonly Subscription<View>[]): Map<View, 
     if (ids === undefined) views.set(view, [id]);
     else ids.push(id);
   }
+  // Frames are told apart by their ids, also by clients that get a change again from another gateway.
+  for (const ids of views.values()) if (ids.length > 1) ids.sort((a, b) => a - b);
   return views;
 }
 const truncates: ReadonlySet<ChangeKind> = new Set(["truncate"]);
