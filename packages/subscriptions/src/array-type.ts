@@ -6,7 +6,7 @@ type Canonical = null | readonly [kind: string, text: string] | readonly Canonic
 
 /**
  * Arrays of a type. A filter writes PostgreSQL's literal (`{1,2}`), a record carries a JSON array; both become one canonical
- * text. They order as PostgreSQL orders them: element by element, null last, then by length.
+ * text. They order as PostgreSQL orders them: element by element, null last, then by length, then by their dimensions.
  */
 export function arrayType(element: ComparableType): ComparableType {
   const name = `${element.printed}[]`;
@@ -36,8 +36,10 @@ export function arrayType(element: ComparableType): ComparableType {
       const elements = readJsonArray(text);
       return elements === undefined ? undefined : print(canonical(elements, (one) => element.read(one)));
     },
-    compare: (a, b) =>
-      compareLists(flat(JSON.parse(String(a)) as Canonical[]), flat(JSON.parse(String(b)) as Canonical[]), element),
+    compare(a, b) {
+      const [left, right] = [JSON.parse(String(a)) as Canonical[], JSON.parse(String(b)) as Canonical[]];
+      return compareLists(flat(left), flat(right), element) || compareShapes(left, right);
+    },
     refusal: (text) => `22P02 (invalid_text_representation) malformed array literal: "${text}"`,
   };
 }
@@ -72,6 +74,19 @@ function compareLists(
     if (order !== 0) return order;
   }
   return a.length - b.length;
+}
+
+/** How many elements each dimension has. */
+function shapeOf(list: readonly Canonical[]): number[] {
+  const [first] = list;
+  if (first === undefined) return [];
+  return [list.length, ...(isElement(first) ? [] : shapeOf(first))];
+}
+
+function compareShapes(a: readonly Canonical[], b: readonly Canonical[]): number {
+  const [left, right] = [shapeOf(a), shapeOf(b)];
+  if (left.length !== right.length) return left.length - right.length;
+  return left.map((size, i) => size - (right[i] ?? 0)).find((order) => order !== 0) ?? 0;
 }
 
 /** A JSON array's elements as their texts; objects and numbers keep the text they have. */

@@ -393,7 +393,7 @@ const cases: readonly TypeCase[] = [
     values: fc
       .array(fc.option(fc.integer({ min: -2, max: 2 }), { nil: "NULL" }), { maxLength: 3 })
       .map((of) => `{${of.join(", ")}}`),
-    edges: ["{}", "{1", "1", "{1,}", "{x}", "{{1,2},{3,4}}", "{1}x", '{"1"}', "{ 1 }"],
+    edges: ["{}", "{1,2}", "{{1,2}}", "{{1},{2}}", "{1", "1", "{1,}", "{x}", "{{1,2},{3,4}}", "{1}x", '{"1"}', "{ 1 }"],
   },
   {
     type: "text[]",
