@@ -17,6 +17,8 @@ export class SimulatedReader {
   readonly #stream: SimulatedStream;
   readonly #continuityOf: ContinuityOf;
   #sequence = 1;
+  /** Those of the stream that it has noticed. */
+  #crashes = 0;
   #last: Position | undefined;
   #behindHole: BatchHeader | undefined;
 
@@ -29,13 +31,14 @@ export class SimulatedReader {
     return this.#sequence > this.#stream.lastSequence;
   }
 
-  /** It may or may not notice a crash before it reads on. */
+  /** Its connection ended with the stream's server, which it may not notice before it reads on. */
   reconnect(): void {
-    if (this.#sequence > this.#stream.lastSequence + 1) this.#search();
+    if (this.#crashes !== this.#stream.crashes) this.#search();
+    this.#crashes = this.#stream.crashes;
   }
 
   read(): void {
-    this.reconnect();
+    if (this.#sequence > this.#stream.lastSequence + 1) this.#search();
     const message = this.#stream.messages[this.#sequence - 1];
     if (message === undefined) return;
     const batch = decodeBatch(message.bytes);

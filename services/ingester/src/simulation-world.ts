@@ -169,6 +169,7 @@ export class SimulatedWorld {
       await this.#settle(20);
       leader.verify(this.#nowMs);
       this.#sendStatus(leader);
+      this.#reader.reconnect();
       this.#reader.read();
       const isDone = this.#postgres.confirmedLsn === this.#postgres.endLsn;
       if (isDone && this.#reader.isAtEnd && this.#leaders.every(({ outgoing }) => outgoing.length === 0)) return;
