@@ -43,8 +43,18 @@ const columns: readonly Column[] = [
 ];
 
 async function request(table: string, more: Partial<TableRequest> = {}): Promise<TableRequest> {
-  const { rows } = await admin.query<{ oid: string }>("SELECT to_regclass($1)::oid::int8 AS oid", [table]);
-  const about = { oid: Number(rows[0]?.oid), schema: "public", table, columns, sent: columns };
+  const { rows } = await admin.query<{ oid: string; attributes: number }>(
+    "SELECT oid::int8, relnatts AS attributes FROM pg_class WHERE oid = to_regclass($1)",
+    [table],
+  );
+  const about = {
+    oid: Number(rows[0]?.oid),
+    attributes: rows[0]?.attributes ?? 0,
+    schema: "public",
+    table,
+    columns,
+    sent: columns,
+  };
   return { ...about, filter: [], order: [], limit: undefined, ...more };
 }
 
@@ -66,6 +76,21 @@ async function read(reading: SnapshotReading, wanted: TableRequest, pageRows = 4
   }
   return pages;
 }
+
+describe("a table that was described as it is no more", () => {
+  it.each([
+    ["a column more", "ALTER TABLE t ADD COLUMN more int"],
+    ["a column less", "ALTER TABLE t DROP COLUMN note"],
+    ["another name of a column", "ALTER TABLE t RENAME COLUMN note TO remark"],
+    ["another type", "ALTER TABLE t ALTER COLUMN id TYPE text"],
+  ])("is to be described anew: %s", async (_, alter) => {
+    const wanted = await request("t");
+    await admin.query(alter);
+    const reading = await begin();
+    await expect(read(reading, wanted)).rejects.toThrow("table public.t was altered meanwhile");
+    await reading.end();
+  });
+});
 
 describe("a reading", () => {
   it("sees all tables as they were when it began", async () => {

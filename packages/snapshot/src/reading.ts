@@ -39,7 +39,9 @@ const placeQuery = `
          current_setting('synchronous_standby_names') <> '' AS waits`;
 
 const factsQuery = `
-  SELECT c.relkind = 'p' AS "isPartitioned",
+  SELECT c.relkind = 'p' AS "isPartitioned", c.relnatts AS attributes,
+         (SELECT jsonb_object_agg(a.attname, a.atttypid::int8) FROM pg_attribute a
+           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS types,
          (SELECT CASE WHEN bool_and(f IS NOT NULL) THEN string_agg('(' || f || ')', ' OR ') END
             FROM (SELECT to_jsonb(t) ->> 'rowfilter' AS f FROM pg_publication_tables t
                    WHERE t.pubname = ANY($2::text[]) AND t.schemaname = n.nspname AND t.tablename = c.relname) AS x
@@ -146,11 +148,15 @@ export class SnapshotReading {
     }
   }
 
-  async #facts({ oid, schema, table }: TableRequest): Promise<TableFacts> {
+  /** The request may describe the table as it was: rows would lack columns, or be written as another type's. */
+  async #facts({ oid, schema, table, attributes, columns }: TableRequest): Promise<TableFacts> {
     const { client, publications } = this.#options;
     const { rows } = await client.query<TableFacts & Record<string, unknown>>(factsQuery, [oid, publications]);
     const [facts] = rows;
     if (facts === undefined) throw new SnapshotInterruptedError(`table ${schema}.${table} is not there`);
+    const isSame = columns.every(({ name, typeOid }) => facts.types?.[name] === typeOid);
+    if (facts.attributes !== attributes || !isSame)
+      throw new SnapshotInterruptedError(`table ${schema}.${table} was altered meanwhile`);
     return facts;
   }
 

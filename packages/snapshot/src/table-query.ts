@@ -8,6 +8,8 @@ import { orderSql, type OrderTerm } from "./order.ts";
 /** The rows of one table that somebody wants. */
 export interface TableRequest {
   readonly oid: number;
+  /** How many columns the table had ever had when it was described so (`pg_class.relnatts`). */
+  readonly attributes: number;
   readonly schema: string;
   readonly table: string;
   /** Those that are published and may be read, in the table's order. */
@@ -22,6 +24,9 @@ export interface TableRequest {
 
 /** What PostgreSQL alone knows of the table at that moment. */
 export interface TableFacts {
+  readonly attributes: number;
+  /** OIDs of the columns' types. */
+  readonly types: Readonly<Record<string, number>> | null;
   readonly isPartitioned: boolean;
   /** The condition under which its publications publish a row. */
   readonly rowFilter: string | null;

@@ -17,6 +17,8 @@ export interface Sources {
   /** `undefined`: everybody may see everything. */
   readonly access: Pick<AccessCatalog, "access"> | undefined;
   readonly principal: Principal | undefined;
+  /** What was known of the table before is not to be trusted. */
+  readonly notBeforeMs?: number | undefined;
 }
 
 /**
@@ -25,20 +27,20 @@ export interface Sources {
  */
 export async function tableOf(
   { binding, order, limit }: Wanted,
-  { catalog, access, principal }: Sources,
+  { catalog, access, principal, notBeforeMs }: Sources,
 ): Promise<BindingTable> {
   const { id, schema, table, filter, select } = binding;
   if (isNamePattern(schema) || isNamePattern(table)) {
     throw new SnapshotRefusedError(`name one schema and table, not ${schema}.${table}: rows are read table by table`);
   }
-  let [published] = await catalog.describe(schema, table, { limit: 1 });
+  let [published] = await catalog.describe(schema, table, { limit: 1, notBeforeMs });
   const known = new Set(published?.columns.map(({ name }) => name));
   const named = [...columnsOf(filter).map((name) => name.split("->")[0] ?? ""), ...(select ?? [])];
   // What is kept of the table may be from before the column was there.
   if (published !== undefined && !named.every((name) => known.has(name)))
     [published] = await catalog.describe(schema, table, { limit: 1, notBeforeMs: performance.now() });
   if (published === undefined) throw new SnapshotRefusedError(`${schema}.${table} is not published`);
-  const { oid, columns: all, primaryKey } = published;
+  const { oid, attributes, columns: all, primaryKey } = published;
   let columns: readonly Column[] = all;
   if (principal !== undefined && access !== undefined) {
     const relation = { oid, schema, table, replicaIdentity: "d", columns: all } as const;
@@ -58,6 +60,6 @@ export async function tableOf(
   return {
     id,
     primaryKey: binding.key ?? primaryKey,
-    table: { oid, schema, table, columns, sent, filter, order, limit },
+    table: { oid, attributes, schema, table, columns, sent, filter, order, limit },
   };
 }

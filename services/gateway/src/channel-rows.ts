@@ -31,8 +31,8 @@ export interface ChannelRowsOptions {
   readonly connection: MemberConnection & { readonly serializer: Serializer };
   readonly channel: Channel;
   readonly asked: AskedSnapshot;
-  /** Looked up for each try. Throws SnapshotRefusedError. */
-  readonly tables: (principal: Principal | undefined) => Promise<readonly BindingTable[]>;
+  /** Looked up for each try, and not as they were known before `notBeforeMs`. Throws SnapshotRefusedError. */
+  readonly tables: (principal: Principal | undefined, notBeforeMs?: number) => Promise<readonly BindingTable[]>;
   /** Of a row that is larger only short values are sent; 0: rows of any size are sent. */
   readonly maxRecordBytes: number;
   readonly tags: RowTags;
@@ -57,11 +57,12 @@ export class ChannelRows {
   /** Sends the rows that the principal sees; `undefined` when they are refused, or nobody waits for them any more. */
   async read(principal: Principal | undefined, signal: AbortSignal): Promise<AfterSnapshot | undefined> {
     const { snapshots, connection, channel, asked } = this.#options;
+    let notBeforeMs: number | undefined;
     for (let failures = 0; !signal.aborted;) {
       this.#isRestart = this.#hasSent;
       this.#pages = 0;
       try {
-        const bindings = await this.#options.tables(principal);
+        const bindings = await this.#options.tables(principal, notBeforeMs);
         const tables = bindings.map(({ table }) => table);
         const send = (page: SnapshotPage, stop: AbortSignal): Promise<void> => this.#send(bindings, page, stop);
         const after = await snapshots.take({ tables, principal, pageRows: asked.pageRows, signal, send });
@@ -77,6 +78,7 @@ export class ChannelRows {
           return undefined;
         }
         connection.system(channel, snapshotInterrupted(channel.topic, message));
+        notBeforeMs = performance.now(); // a table that was altered is known otherwise by then
         await backoff(++failures, signal, { maxMs: 5_000 });
       }
     }

@@ -1,7 +1,7 @@
 import { decodeBatch, encodeBatch, transactionLine, type LoggedBatch } from "@walcast/change-log";
 import { formatLsn, toLsn, type MvccSnapshot, type Position } from "@walcast/model";
 import { describe, expect, it } from "vitest";
-import { hasSuspects, startOf } from "./snapshot-start.ts";
+import { hasSuspects, startOf, SuspectWatch } from "./snapshot-start.ts";
 
 const at = (lsn: number, index = 0): Position => ({ epoch: 1, commitLsn: toLsn(BigInt(lsn)), index });
 const relation = { oid: 1, schema: "public", table: "t", replicaIdentity: "d", columns: [] } as const;
@@ -52,5 +52,31 @@ describe("a transaction that may have been in the log before memory begins", () 
     ["numbers wrap around, and it began later", false, sees(5, 3), 2 ** 32 - 1, []],
   ])("when %s: %s", (_, wanted, place, horizon, unseen) => {
     expect(hasSuspects(place, { horizon, unseen: new Set(unseen) })).toBe(wanted);
+  });
+});
+
+describe("a snapshot that does not see a transaction", () => {
+  const attempt = { ...sees(200, 150), horizon: 200, unseen: new Set<number>(), spanMs: 300 };
+
+  it("is to be taken again until patience is over, counted with what memory held at first", () => {
+    const watch = new SuspectWatch(1_000);
+    expect([0, 300, 600, 699, 700].map((ms) => watch.isClear(attempt, ms))).toEqual([false, false, false, false, true]);
+  });
+
+  it("is not good as long as that transaction was in memory and is not any more", () => {
+    const watch = new SuspectWatch(1_000);
+    watch.isClear({ ...attempt, unseen: new Set([150]) }, 0);
+    expect([300, 600, 900, 1_200].map((ms) => watch.isClear(attempt, ms))).toEqual([false, false, false, false]);
+    expect(watch.isClear({ ...attempt, ...sees(200) }, 1_500)).toBe(true);
+  });
+
+  it("begins to wait anew where memory was not looked at for longer than it reaches back", () => {
+    const watch = new SuspectWatch(1_000);
+    expect([0, 5_000, 5_200, 5_699].map((ms) => watch.isClear(attempt, ms))).toEqual([false, false, false, false]);
+  });
+
+  it("is good at once where memory reaches back far enough, or nothing is amiss", () => {
+    expect(new SuspectWatch(1_000).isClear({ ...attempt, spanMs: 1_000 }, 0)).toBe(true);
+    expect(new SuspectWatch(1_000).isClear({ ...attempt, ...sees(200) }, 0)).toBe(true);
   });
 });

@@ -57,6 +57,43 @@ export function hasSuspects(
   return Array.from({ length: count }, (_, i) => (sees.xmax + i) >>> 0).some(isSuspect);
 }
 
+/** How one snapshot stands to memory. */
+export interface Attempt {
+  readonly sees: SnapshotPlace["sees"];
+  readonly horizon: number;
+  readonly unseen: ReadonlySet<number>;
+  /** How far memory reaches back. */
+  readonly spanMs: number;
+}
+
+/**
+ * Snapshots are taken until it is clear where to go on: none has suspects, or those that it has are none. A commit that
+ * nobody sees for longer than `patienceMs` was made by a process that stands still; so suspects that memory never held in
+ * that time are not in the log.
+ */
+export class SuspectWatch {
+  readonly #patienceMs: number;
+  /** Since when memory was looked at without a break, and how far it reached back then. */
+  #since: { readonly ms: number; readonly spanMs: number } | undefined;
+  #lastMs = 0;
+  /** Transactions that memory held while no snapshot saw them. */
+  readonly #held = new Set<number>();
+
+  constructor(patienceMs: number) {
+    this.#patienceMs = patienceMs;
+  }
+
+  isClear({ sees, horizon, unseen, spanMs }: Attempt, nowMs: number): boolean {
+    // What came into memory and left it between two looks was not seen.
+    if (this.#since === undefined || nowMs - this.#lastMs > spanMs) this.#since = { ms: nowMs, spanMs };
+    this.#lastMs = nowMs;
+    for (const xid of unseen) this.#held.add(xid);
+    if (spanMs >= this.#patienceMs || !hasSuspects({ sees }, { horizon, unseen })) return true;
+    if (nowMs - this.#since.ms + this.#since.spanMs < this.#patienceMs) return false;
+    return ![...this.#held].some((xid) => !unseen.has(xid) && !isVisibleIn(sees, xid));
+  }
+}
+
 /** A batch is looked through once, however many snapshots are taken. */
 const known = new WeakMap<LoggedBatch, readonly LoggedTransaction[]>();
 

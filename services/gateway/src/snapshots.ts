@@ -7,7 +7,7 @@ import { SnapshotInterruptedError, SnapshotReading, SnapshotRefusedError, type T
 import { LogMarker } from "./log-marker.ts";
 import type { Resumer } from "./resumer.ts";
 import type { GatewayMetrics } from "./metrics.ts";
-import { hasSuspects, startOf, type SnapshotStart } from "./snapshot-start.ts";
+import { startOf, SuspectWatch, type SnapshotStart } from "./snapshot-start.ts";
 
 export interface SnapshotsOptions {
   /** Connections of its own: a long snapshot must not keep anybody from asking for rights. */
@@ -91,12 +91,15 @@ export class Snapshots {
   }
 
   async #take(request: SnapshotRequest): Promise<AfterSnapshot> {
-    const startedMs = performance.now();
+    const watches = {
+      alone: new SuspectWatch(patienceMs.alone),
+      withStandbys: new SuspectWatch(patienceMs.withStandbys),
+    };
     const share = String(request.tables[0]?.oid);
     await this.#anyPlace(request.signal);
     for (;;) {
       const { pool } = this.#options;
-      const use = (client: Parameters<Parameters<QuestionPool["ask"]>[1]>[0]) => this.#read(client, request, startedMs);
+      const use = (client: Parameters<Parameters<QuestionPool["ask"]>[1]>[0]) => this.#read(client, request, watches);
       const taken = await pool.ask(share, use, { signal: request.signal });
       if (taken !== undefined) return await this.#catchUp(taken, request.signal);
       await sleep(againMs, request.signal);
@@ -117,7 +120,7 @@ export class Snapshots {
   async #read(
     client: Parameters<Parameters<QuestionPool["ask"]>[1]>[0],
     request: SnapshotRequest,
-    startedMs: number,
+    watches: Watches,
   ): Promise<Taken | undefined> {
     const { publications, maxRows, timeoutMs, resumer } = this.#options;
     const { principal } = request;
@@ -135,7 +138,7 @@ export class Snapshots {
         timeoutMs,
         maxRows,
       });
-      const start = this.#startOf(reading, { noted, waitedMs: performance.now() - startedMs });
+      const start = this.#startOf(reading, { noted, watches });
       if (start === undefined) return undefined;
       const marked = this.#mark(reading);
       marked.catch(() => undefined); // it is told when it is waited for
@@ -161,7 +164,7 @@ export class Snapshots {
 
   #startOf(
     { place }: SnapshotReading,
-    { noted, waitedMs }: { readonly noted: Position; readonly waitedMs: number },
+    { noted, watches }: { readonly noted: Position; readonly watches: Watches },
   ): SnapshotStart | undefined {
     const { recent } = this.#options.resumer;
     const start = startOf(place, { batches: recent.batches, noted });
@@ -169,9 +172,9 @@ export class Snapshots {
     this.#horizons = this.#horizons.filter(({ at }) => comparePositions(at, since) >= 0).slice(-horizonsLimit);
     if (this.#horizons.at(-1)?.nextXid !== place.nextXid) this.#horizons.push({ at: noted, nextXid: place.nextXid });
     const horizon = this.#horizons[0]?.nextXid ?? place.nextXid;
-    const patience = place.waitsForStandbys ? patienceMs.withStandbys : patienceMs.alone;
-    const isSure = recent.spanMs + waitedMs >= patience || !hasSuspects(place, { horizon, unseen: start.unseen });
-    return isSure ? start : undefined;
+    const watch = place.waitsForStandbys ? watches.withStandbys : watches.alone;
+    const attempt = { sees: place.sees, horizon, unseen: start.unseen, spanMs: recent.spanMs };
+    return watch.isClear(attempt, performance.now()) ? start : undefined;
   }
 
   async #mark({ place }: SnapshotReading): Promise<void> {
@@ -191,6 +194,8 @@ export class Snapshots {
     return { after: start.after, omits: (xid) => isVisibleIn(place.sees, xid) };
   }
 }
+
+type Watches = Readonly<Record<keyof typeof patienceMs, SuspectWatch>>;
 
 interface Taken {
   readonly reading: SnapshotReading;

@@ -177,10 +177,12 @@ export class Subscriber {
     const { snapshots, catalog, access, maxRecordBytes, tags } = this.#options;
     const { snapshot: asked } = channel;
     if (asked === undefined) return undefined;
-    const tables = async (principal: Principal | undefined): Promise<BindingTable[]> => {
+    const tables = async (principal: Principal | undefined, notBeforeMs?: number): Promise<BindingTable[]> => {
       const order = checkAsked(asked, snapshots.maxRows);
       return await Promise.all(
-        bindings.map((binding) => tableOf({ binding, order, limit: asked.limit }, { catalog, access, principal })),
+        bindings.map((binding) =>
+          tableOf({ binding, order, limit: asked.limit }, { catalog, access, principal, notBeforeMs }),
+        ),
       );
     };
     return new ChannelRows({ snapshots, connection, channel, asked, tables, maxRecordBytes, tags });

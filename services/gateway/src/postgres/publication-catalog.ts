@@ -6,6 +6,8 @@ import pg from "pg";
 /** A published table as its subscribers may know it. */
 export interface PublishedTable {
   readonly oid: number;
+  /** How many columns it has ever had. */
+  readonly attributes: number;
   readonly schema: string;
   readonly table: string;
   /** Those that are published: publications may list columns, and pgoutput leaves generated ones out. */
@@ -34,7 +36,7 @@ export interface PublicationCatalog {
  */
 const columnsQuery = `
   WITH published AS (
-    SELECT c.oid, t.schemaname, t.tablename, array_agg(DISTINCT attname) FILTER (WHERE attname IS NOT NULL) AS attnames
+    SELECT c.oid, c.relnatts, t.schemaname, t.tablename, array_agg(DISTINCT attname) FILTER (WHERE attname IS NOT NULL) AS attnames
       FROM pg_publication_tables t
       JOIN pg_namespace n ON n.nspname = t.schemaname
       JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
@@ -42,11 +44,11 @@ const columnsQuery = `
              CASE jsonb_typeof(to_jsonb(t) -> 'attnames') WHEN 'array' THEN to_jsonb(t) -> 'attnames' END
            ) AS attname ON true
      WHERE t.pubname = ANY($1::text[]) AND t.schemaname LIKE $2 AND t.tablename LIKE $3
-     GROUP BY c.oid, t.schemaname, t.tablename
+     GROUP BY c.oid, c.relnatts, t.schemaname, t.tablename
      ORDER BY t.schemaname, t.tablename
      LIMIT $4
   )
-  SELECT p.oid::int8 AS oid, p.schemaname AS schema, p.tablename AS table, a.attname AS name, t.typname AS type,
+  SELECT p.oid::int8 AS oid, p.relnatts AS attributes, p.schemaname AS schema, p.tablename AS table, a.attname AS name, t.typname AS type,
          a.atttypid::int8 AS type_oid, a.atttypmod AS type_modifier,
          coalesce(a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1]), false) AS is_primary,
          (WITH RECURSIVE base AS (
@@ -64,6 +66,7 @@ const columnsQuery = `
 
 interface ColumnRow {
   readonly oid: string;
+  readonly attributes: number;
   readonly schema: string;
   readonly table: string;
   readonly name: string | null;
@@ -135,9 +138,16 @@ export function createPublicationCatalog(
 function toTables(rows: readonly ColumnRow[]): PublishedTable[] {
   const byTable = new Map<string, { columns: Column[]; primaryKey: string[] } & PublishedTable>();
   for (const row of rows) {
-    const { schema, table, name } = row;
+    const { schema, table, name, attributes } = row;
     const key = JSON.stringify([schema, table]);
-    const published = byTable.get(key) ?? { oid: Number(row.oid), schema, table, columns: [], primaryKey: [] };
+    const published = byTable.get(key) ?? {
+      oid: Number(row.oid),
+      attributes,
+      schema,
+      table,
+      columns: [],
+      primaryKey: [],
+    };
     byTable.set(key, published);
     published.columns.push(...toColumn(row));
     if (row.is_primary && name !== null) published.primaryKey.push(name);
