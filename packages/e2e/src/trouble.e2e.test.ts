@@ -86,8 +86,12 @@ it("wal_level = replica", async () => {
 it("a missing publication; made later, ingesting begins by itself", async () => {
   const { ingester, problem, cluster: started } = await troubled("PUBLICATION_MISSING", { schema: "SELECT 1" });
   expect(problem.message).toContain('publication "supabase_realtime" does not exist; run CREATE PUBLICATION');
+  const metrics = async (): Promise<string> => (await fetch(`http://127.0.0.1:${ingester.port}/metrics`)).text();
+  expect(await metrics()).toMatch(/^walcast_ingester_interruptions_total [1-9]/mu);
+  expect(await metrics()).toContain("walcast_ingester_is_leader 0"); // it has the lock, and nothing comes of it
   await started.sql.query("CREATE PUBLICATION supabase_realtime FOR ALL TABLES");
   await untilHealthy(ingester);
+  expect(await metrics()).toContain("walcast_ingester_is_leader 1");
 });
 
 it("a missing publication is created when that is asked for", async () => {

@@ -86,7 +86,7 @@ export class Ingester implements Service {
 
   /** Standby, leader, and again, until the signal fires. */
   async #takeTurns(connections: Connections, signal: AbortSignal): Promise<void> {
-    const { log, health } = this.#options;
+    const { log, health, metrics } = this.#options;
     for (let failures = 0; !signal.aborted;) {
       let lock: LeaderLock | undefined;
       try {
@@ -96,6 +96,7 @@ export class Ingester implements Service {
       } catch (error) {
         if (signal.aborted) return;
         failures++;
+        metrics.interruptions.inc();
         this.#unreadable = error instanceof PublicationTooYoungError ? error.message : undefined;
         health.set("replication", error);
         // A slot that the former leader's walsender still holds is free in a moment: not yet worth a warning.

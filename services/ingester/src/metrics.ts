@@ -54,6 +54,11 @@ export const createMetrics = (registry: Registry) => ({
     help: "How often continuity was broken and a new epoch begun",
     registers: [registry],
   }),
+  interruptions: new Counter({
+    name: "walcast_ingester_interruptions_total",
+    help: "How often ingesting was interrupted and tried again",
+    registers: [registry],
+  }),
   takeovers: new Counter({
     name: "walcast_ingester_takeovers_total",
     help: "How often a silent leader was ended",
