@@ -133,7 +133,15 @@ export class RedisPresenceStore implements PresenceStore {
     for (let i = 0; i + 1 < found.length; i += 2) {
       const [lease, leftMs] = [String(found[i]), Number(found[i + 1])];
       if (leftMs >= 0) nextMs = Math.min(nextMs ?? leftMs, leftMs);
-      else swept.push({ lease, topics: await this.#sweepLease(lease, "dead") });
+      else {
+        try {
+          swept.push({ lease, topics: await this.#sweepLease(lease, "dead") });
+        } catch (error) {
+          if (swept.length === 0) throw error;
+          nextMs = 0; // who was removed before is told of first
+          break;
+        }
+      }
     }
     return { swept: swept.filter(({ topics }) => topics.length > 0), nextMs };
   }
@@ -154,7 +162,13 @@ export class RedisPresenceStore implements PresenceStore {
     const topics = new Set<string>();
     for (;;) {
       const keys = [leaseOf(lease), indexOf(lease), leases];
-      const removed = (await this.#run("sweep", keys, [lease, topicOf(""), chunk, state])) as string[];
+      let removed: string[];
+      try {
+        removed = (await this.#run("sweep", keys, [lease, topicOf(""), chunk, state])) as string[];
+      } catch (error) {
+        if (topics.size === 0 || state === "ended") throw error;
+        return [...topics]; // the rest is still there to be removed
+      }
       for (const topic of removed) topics.add(topic);
       if (removed.length < chunk) return [...topics];
     }

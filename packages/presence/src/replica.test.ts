@@ -86,6 +86,19 @@ describe("a replica", () => {
     expect(replica.size).toBe(3);
   });
 
+  it("counts an entry that stands under two leases as the later one's, whatever the order", () => {
+    const both: [string, PresenceEntry][] = [
+      ["other.10", entry("a", 1)],
+      ["other.9", entry("a", 1)],
+    ];
+    for (const entries of [both, both.toReversed()]) {
+      const replica = new Replica();
+      reconcile(replica, snapshot(["other.9", "other.10"], ...entries));
+      expect(replica.forget("other.9")).toBeUndefined();
+      expect(refs(replica.forget("other.10"))).toEqual([[], ["a.1"]]);
+    }
+  });
+
   it("keeps entries of a lease that is not to be found for one lease, and what was told without being stored", () => {
     const replica = new Replica();
     replica.put(entry("a", 1), stored("L1"));

@@ -109,6 +109,8 @@ export class Replica {
   #put(entry: PresenceEntry, placement: Placement, changes: Changes): void {
     const known = this.#held.get(entry.id);
     if (known !== undefined && known.entry.version > entry.version) return;
+    // It stands under two leases for a moment, of which the former one ends: that is not the end of the entry.
+    if (known?.entry.version === entry.version && sessionOf(known.lease) > sessionOf(placement.lease)) return;
     this.#held.set(entry.id, { lease: placement.lease, isStored: placement.isStored, entry });
     this.#unstored += Number(!placement.isStored) - Number(known?.isStored === false);
     changes.note(entry.id, known?.entry, entry);
@@ -128,6 +130,9 @@ export class Replica {
     return diff;
   }
 }
+
+/** Leases of one gateway are counted: `<gateway>.<n>` (lease-holder.ts). */
+const sessionOf = (lease: string): number => Number(lease.slice(lease.lastIndexOf(".") + 1));
 
 /** What one step does to each entry, from before it to after it: the store may hold an entry under two leases for a moment. */
 class Changes {
