@@ -18,6 +18,8 @@ export interface StreamSettings {
   readonly retentionBytes: number;
   /** 1, or 3 on a cluster. */
   readonly replicas: number;
+  /** Batches of messages may be stored all at once or not at all (`canBeAtomic`). */
+  readonly isAtomic?: boolean;
   /** The epoch of a stream that is made anew; tests say which. */
   readonly firstEpoch?: (() => number) | undefined;
 }
@@ -47,6 +49,7 @@ export async function ensureStream(jsm: JetStreamManager, settings: StreamSettin
     max_age: nanos(settings.retentionMs),
     max_bytes: settings.retentionBytes,
     num_replicas: settings.replicas,
+    ...(settings.isAtomic === true ? { allow_atomic: true } : {}),
   };
   const info = await findStream(jsm, name);
   try {
@@ -62,9 +65,12 @@ export async function ensureStream(jsm: JetStreamManager, settings: StreamSettin
       });
     }
     refuseMisfit(info, subjects);
-    const { max_age, max_bytes, num_replicas, description } = info.config;
+    const { max_age, max_bytes, num_replicas, allow_atomic, description } = info.config;
     const isAdjusted =
-      max_age === adjustable.max_age && max_bytes === adjustable.max_bytes && num_replicas === adjustable.num_replicas;
+      max_age === adjustable.max_age &&
+      max_bytes === adjustable.max_bytes &&
+      num_replicas === adjustable.num_replicas &&
+      (settings.isAtomic !== true || allow_atomic === true);
     const isDescribed = factsPattern.test(description ?? ""); // not when somebody else made the stream
     if (isAdjusted && isDescribed) return info;
     const facts = isDescribed
@@ -127,6 +133,15 @@ export function factsOf(info: StreamInfo): LogFacts {
 export async function storeFacts(jsm: JetStreamManager, name: string, facts: LogFacts): Promise<void> {
   const { config } = await jsm.streams.info(name);
   await jsm.streams.update(name, { ...config, description: describe(facts) });
+}
+
+/**
+ * Whether this server stores batches of messages with ids at once (ADR-50). Only replicated streams need it: nats-server 2.15
+ * with three replicas stops a stream for good when a message is refused for the id before it (nats-writer.ts).
+ */
+export function canBeAtomic(nc: NatsConnection, { replicas }: Pick<StreamSettings, "replicas">): boolean {
+  const [major = 0, minor = 0] = (nc.info?.version ?? "").split(".").map(Number);
+  return replicas > 1 && (major > 2 || (major === 2 && minor >= 14));
 }
 
 /** Room for headers and the batch's own first lines beside its changes. */

@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
+import { headers, type NatsConnection } from "@nats-io/nats-core";
 import { jetstreamManager, type JetStreamClient, type JetStreamManager, type StreamInfo } from "@nats-io/jetstream";
-import type { NatsConnection } from "@nats-io/nats-core";
 import { zeroLsn, type Lsn, type Position } from "@walcast/model";
 import { encodeBatch, epochBeginning, markBatch, type Batch } from "./batch.ts";
 import { AppendRefusedError, ChangeLogMisfitError, ChangeLogUnavailableError } from "./errors.ts";
 import { findEnd, inFlightLimit, messageId, splitParts, withTrace, type StoredPart } from "./nats-parts.ts";
 import {
+  canBeAtomic,
   ensureStream,
   factsOf,
   isFenced,
@@ -36,9 +37,12 @@ export interface NatsWriterSettings extends StreamSettings {
  *   stored one message, and the log would have a hole there.
  *
  * A writer begins with as many marks as a former one may have in flight, so that the stream ends beyond all sequences those
- * can expect, and the second rule is needed only while the marks are stored: a stream of nats-server 2.15 with three replicas
- * takes nothing any more, from anybody, after it refused a message in flight for its chain. What stands before its marks is
- * the log from then on, which is why only then the writer looks where the log ends.
+ * can expect, and the second rule is needed only while the marks are stored. What stands before its marks is the log from
+ * then on, which is why only then the writer looks where the log ends.
+ *
+ * A stream of nats-server 2.15 with three replicas takes nothing any more, from anybody, not even after a restart, when it
+ * has refused a message in flight for its chain. There the marks are stored at once or not at all, and the first rule is
+ * enough: nothing of a former writer comes between them. (It is not where a crash may take a part of the marks.)
  *
  * Ids are the writer's own, so the server's duplicate window plays no part.
  */
@@ -50,6 +54,8 @@ export class NatsWriter implements ChangeLogWriter {
   readonly #settings: NatsWriterSettings;
   readonly #stream: string;
   readonly #partBytes: number;
+  /** Marks are stored at once, and messages are chained by their sequences alone. */
+  readonly #isAtomic: boolean;
   readonly #id = randomUUID();
   #facts: LogFacts;
   #last: Position | undefined;
@@ -70,6 +76,7 @@ export class NatsWriter implements ChangeLogWriter {
     jsm: JetStreamManager;
     settings: NatsWriterSettings;
     partBytes: number;
+    isAtomic: boolean;
     end: LogEnd;
   }) {
     this.#js = from.js;
@@ -77,6 +84,7 @@ export class NatsWriter implements ChangeLogWriter {
     this.#settings = from.settings;
     this.#stream = streamName(from.settings.source);
     this.#partBytes = from.partBytes;
+    this.#isAtomic = from.isAtomic;
     this.#facts = from.end.facts;
     this.#sequence = from.end.sequence;
     this.#goOnFrom(from.end);
@@ -89,11 +97,14 @@ export class NatsWriter implements ChangeLogWriter {
     const partBytes = partBytesLimit(nc);
     try {
       const jsm = await jetstreamManager(nc, { checkAPI: false });
+      const wanted = { ...settings, isAtomic: canBeAtomic(nc, settings) };
       for (let attempt = 1; ; attempt++) {
-        const end = await endOf(jsm, await ensureStream(jsm, settings));
-        const writer = new NatsWriter({ js: jsm.jetstream(), jsm, settings, partBytes, end });
+        const info = await ensureStream(jsm, wanted);
+        const end = await endOf(jsm, info);
+        const isAtomic = wanted.isAtomic && info.config.allow_atomic === true;
+        const writer = new NatsWriter({ js: jsm.jetstream(), jsm, settings, partBytes, isAtomic, end });
         if (!(await writer.#claim(end, { isLastAttempt: attempt === claimAttempts }))) continue;
-        writer.#goOnFrom(await endOf(jsm, await ensureStream(jsm, settings), end.sequence));
+        writer.#goOnFrom(await endOf(jsm, await ensureStream(jsm, wanted), end.sequence));
         return writer;
       }
     } catch (error) {
@@ -178,11 +189,38 @@ export class NatsWriter implements ChangeLogWriter {
     const mark = markBatch(last ?? { epoch: this.epoch, commitLsn: zeroLsn, index: 0 });
     this.#previous = mark.last; // a mark without a predecessor begins an epoch
     try {
-      await Promise.all(Array.from({ length: inFlightLimit }, () => this.append(mark)));
+      if (this.#isAtomic) await this.#storeMarks(mark);
+      else await Promise.all(Array.from({ length: inFlightLimit }, () => this.append(mark)));
       return true;
     } catch (error) {
       if (isLastAttempt || !(error instanceof AppendRefusedError)) throw error;
       return false;
+    }
+  }
+
+  /** All of them or none. Throws AppendRefusedError. */
+  async #storeMarks(mark: Batch): Promise<void> {
+    const subject = changeSubject(this.#settings.source, mark);
+    const bytes = encodeBatch(mark, mark.last);
+    const named = (count: number) => {
+      const named = headers();
+      named.set("Nats-Msg-Id", messageId(this.#id, count));
+      return { headers: named, timeout: this.#settings.ackTimeoutMs };
+    };
+    const last = inFlightLimit - 1;
+    try {
+      const batch = await this.#js.startBatch(subject, bytes, {
+        ...named(0),
+        expect: { lastSequence: this.#sequence },
+      });
+      for (let count = 1; count < last; count++) void batch.add(subject, bytes, named(count));
+      const { seq } = await batch.commit(subject, bytes, named(last));
+      this.#stored = { sequence: seq, id: messageId(this.#id, last) };
+      this.#sequence = seq;
+      this.#count = inFlightLimit;
+    } catch (cause) {
+      if (isFenced(cause) || isRefusedBatch(cause)) throw new AppendRefusedError(this.#stream, { cause });
+      throw cause;
     }
   }
 
@@ -216,7 +254,10 @@ export class NatsWriter implements ChangeLogWriter {
     const { sequence, count } = place;
     const { seq } = await this.#js.publish(subject, data, {
       msgID: messageId(this.#id, count),
-      expect: { lastSequence: sequence, ...(count === 0 ? {} : { lastMsgID: messageId(this.#id, count - 1) }) },
+      expect: {
+        lastSequence: sequence,
+        ...(count === 0 || this.#isAtomic ? {} : { lastMsgID: messageId(this.#id, count - 1) }),
+      },
       timeout: this.#settings.ackTimeoutMs,
       ...(headers === undefined ? {} : { headers }),
     });
@@ -230,6 +271,10 @@ export class NatsWriter implements ChangeLogWriter {
     return this.#failure;
   }
 }
+
+/** The library does not say why a batch was not stored; it was sent whole, so it is its beginning that did not fit. */
+const isRefusedBatch = (error: unknown): boolean =>
+  error instanceof Error && error.message.startsWith("batch didn't contain");
 
 /** How often a writer that opens may be disturbed by what a former one still sends. */
 const claimAttempts = 10;
