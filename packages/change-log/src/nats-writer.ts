@@ -213,7 +213,7 @@ export class NatsWriter implements ChangeLogWriter {
         ...named(0),
         expect: { lastSequence: this.#sequence },
       });
-      for (let count = 1; count < last; count++) void batch.add(subject, bytes, named(count));
+      for (let count = 1; count < last; count++) batch.add(subject, bytes, named(count));
       const { seq } = await batch.commit(subject, bytes, named(last));
       this.#stored = { sequence: seq, id: messageId(this.#id, last) };
       this.#sequence = seq;

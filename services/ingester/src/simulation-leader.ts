@@ -18,9 +18,27 @@ export interface Rules {
   readonly waitsForLog: boolean;
   /** A new leader stores a message of its own before it begins, which refuses the former leader's from then on. */
   readonly claims: boolean;
+  /** It stores so many at once as a former leader may have in flight. */
+  readonly claimsAtOnce: boolean;
+  /** A crash takes nothing that is stored. */
+  readonly isReplicated: boolean;
 }
 
-export const realRules: Rules = { chainsById: true, verifies: true, waitsForLog: true, claims: true };
+export const realRules: Rules = {
+  chainsById: true,
+  verifies: true,
+  waitsForLog: true,
+  claims: true,
+  claimsAtOnce: false,
+  isReplicated: false,
+};
+/** Those of a replicated stream. */
+export const replicatedRules: Rules = { ...realRules, chainsById: false, claimsAtOnce: true, isReplicated: true };
+
+/** Where a log stands that holds nothing. */
+const beginning: Position = { epoch: 1, commitLsn: zeroLsn, index: 0 };
+/** More than a leader here ever has in flight. */
+const claimTimes = 80;
 
 export interface LeaderOptions {
   readonly name: string;
@@ -154,8 +172,11 @@ export class SimulatedLeader {
     this.#sequence = stream.lastSequence;
     let last = (this.#previous = this.#findEnd(stream.lastSequence));
     const { lastSequence } = stream;
-    if (rules.claims && last !== undefined) {
-      await this.#append({ relation: markRelation, first: last, last, lines: new Uint8Array() });
+    const believed = last ?? (rules.claimsAtOnce ? beginning : undefined);
+    if (rules.claims && believed !== undefined) {
+      const mark = { relation: markRelation, first: believed, last: believed, lines: new Uint8Array() };
+      this.#previous = believed;
+      await this.#append(mark, rules.claimsAtOnce ? claimTimes : 1);
       last = this.#previous = this.#findEnd(lastSequence);
     }
     const { confirmedLsn } = postgres;
@@ -198,11 +219,12 @@ export class SimulatedLeader {
     return before.map(({ bytes }) => decodeHeader(bytes)).findLast(({ isMark }) => !isMark)?.last;
   }
 
-  #append(batch: Batch): Promise<void> {
+  #append(batch: Batch, times = 1): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const { name, rules } = this.#options;
     const count = this.#count++;
-    const expectedSequence = this.#sequence++;
+    const expectedSequence = this.#sequence;
+    this.#sequence += times;
     const bytes = encodeBatch(batch, this.#previous);
     this.#previous = batch.last;
     const publication = {
@@ -210,10 +232,11 @@ export class SimulatedLeader {
       bytes,
       expectedSequence,
       expectedId: rules.chainsById && count > 0 ? `${name}.${count - 1}` : undefined,
+      times,
     };
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const stored = (): void => {
-      const sequence = expectedSequence + 1;
+      const sequence = expectedSequence + times;
       if (sequence > (this.#stored?.sequence ?? 0)) this.#stored = { sequence, id: publication.id };
       resolve();
     };

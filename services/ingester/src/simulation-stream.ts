@@ -8,6 +8,8 @@ export interface Publication {
   readonly bytes: Uint8Array;
   readonly expectedSequence: number;
   readonly expectedId: string | undefined;
+  /** Stored so many times at once: an atomic batch. */
+  readonly times?: number;
 }
 
 interface StoredMessage {
@@ -33,10 +35,10 @@ export class SimulatedStream {
 
   /** The sequence it got, or undefined when it was refused. */
   store(publication: Publication, nowMs: number): number | undefined {
-    const { id, bytes, expectedSequence, expectedId } = publication;
+    const { id, bytes, expectedSequence, expectedId, times = 1 } = publication;
     if (expectedSequence !== this.lastSequence) return undefined;
     if (expectedId !== undefined && expectedId !== this.messages.at(-1)?.id) return undefined;
-    this.messages.push({ id, bytes, storedMs: nowMs });
+    for (let i = 0; i < times; i++) this.messages.push({ id, bytes, storedMs: nowMs });
     return this.lastSequence;
   }
 
@@ -50,9 +52,10 @@ export class SimulatedStream {
     return firstYoung === -1 ? this.messages.length : firstYoung;
   }
 
-  /** Some of what was not synced is lost: a tail, maybe none of it. */
-  crash(random: SimulationRandom, nowMs: number): void {
+  /** Some of what was not synced is lost: a tail, maybe none of it; nothing where other replicas have it. */
+  crash(random: SimulationRandom, nowMs: number, { isReplicated }: { readonly isReplicated: boolean }): void {
     this.crashes++;
+    if (isReplicated) return;
     this.messages.length = random.integer(this.durable(nowMs), this.messages.length);
   }
 }

@@ -126,7 +126,7 @@ export class SimulatedWorld {
 
   /** What was on its way to the server is lost, or sent again by the client when it has connected again. */
   #crashStream(): void {
-    this.#stream.crash(this.#random, this.#nowMs);
+    this.#stream.crash(this.#random, this.#nowMs, this.#rules);
     for (const leader of this.#leaders) {
       leader.answers.length = 0;
       if (this.#random.chance(0.5)) leader.outgoing.length = 0;

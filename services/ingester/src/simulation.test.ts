@@ -1,7 +1,7 @@
 import { randomInt } from "node:crypto";
 import { continuityOf } from "@walcast/change-log";
 import { expect, it } from "vitest";
-import { realRules, type Rules } from "./simulation-leader.ts";
+import { realRules, replicatedRules, type Rules } from "./simulation-leader.ts";
 import { BrokenPromise } from "./simulation-reader.ts";
 import { SimulatedWorld } from "./simulation-world.ts";
 
@@ -31,6 +31,12 @@ it(`the log holds every change once and in order, and none that was confirmed is
   expect(done).toBe(schedules);
 }, 600_000);
 
+it(`so it does on a replicated stream, by sequences and marks that are stored at once (SIMULATION_SEED=${firstSeed})`, async () => {
+  let done = 0;
+  for (; done < schedules; done++) await run(firstSeed + done, replicatedRules);
+  expect(done).toBe(schedules);
+}, 600_000);
+
 /** Each rule is needed: without it some schedule breaks a promise, and the simulation sees it. */
 it.each<[string, Partial<Rules>, RegExp]>([
   [
@@ -41,6 +47,11 @@ it.each<[string, Partial<Rules>, RegExp]>([
   ["no message of its own before a leader begins", { claims: false }, /was confirmed, but a crash could take/],
   ["a log that is not asked again before confirming", { verifies: false }, /was confirmed, but a crash could take/],
   ["confirming what was received", { waitsForLog: false }, /was confirmed, but a crash could take/],
+  [
+    "marks that are stored one by one where nothing else chains",
+    { ...replicatedRules, claimsAtOnce: false },
+    /told of a gap|belongs|another predecessor/,
+  ],
 ])(
   "notices %s",
   async (_what, missing, promise) => {
