@@ -203,9 +203,9 @@ export class NatsWriter implements ChangeLogWriter {
     const subject = changeSubject(this.#settings.source, mark);
     const bytes = encodeBatch(mark, mark.last);
     const named = (count: number) => {
-      const named = headers();
-      named.set("Nats-Msg-Id", messageId(this.#id, count));
-      return { headers: named, timeout: this.#settings.ackTimeoutMs };
+      const own = headers();
+      own.set("Nats-Msg-Id", messageId(this.#id, count));
+      return { headers: own, timeout: this.#settings.ackTimeoutMs };
     };
     const last = inFlightLimit - 1;
     try {
@@ -272,7 +272,10 @@ export class NatsWriter implements ChangeLogWriter {
   }
 }
 
-/** The library does not say why a batch was not stored; it was sent whole, so it is its beginning that did not fit. */
+/**
+ * The library does not say why a batch was not stored. It was sent whole, so as a rule its beginning did not fit; for any
+ * other reason the next tries fail, too, and the last one throws.
+ */
 const isRefusedBatch = (error: unknown): boolean =>
   error instanceof Error && error.message.startsWith("batch didn't contain");
 
