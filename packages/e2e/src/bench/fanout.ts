@@ -28,6 +28,8 @@ interface Load {
   readonly pid: number;
   /** Has `perTurn` frames sent to every client, each carrying the stamp. */
   readonly turn: (stamp: string) => void;
+  /** Ends what serves this load alone, if anything. */
+  readonly stop?: () => Promise<unknown>;
 }
 
 /** Fan-out of changes and of broadcasts to many sockets, against a server that does nothing else. */
@@ -100,7 +102,10 @@ async function compare(comparison: Comparison): Promise<void> {
     closed: ours.tally.closed + theirs.tally.closed,
   };
   console.log(JSON.stringify(line));
-  for (const { clients } of [ours, theirs]) for (const client of clients) client.end();
+  for (const { clients, stop } of [ours, theirs]) {
+    for (const client of clients) client.end();
+    await stop?.();
+  }
 }
 
 const round = (value: number): number => Number(value.toFixed(2));
@@ -176,7 +181,7 @@ async function peerLoad({ size, peer }: Comparison, sample: Buffer): Promise<Loa
     frame.write(stamp, stampAt, "latin1");
     orderSocket.write(encodeOrder(Array.from({ length: perTurn }, () => frame)));
   };
-  return { clients, tally, pid: service.pid, turn };
+  return { clients, tally, pid: service.pid, turn, stop: () => service.stop() };
 }
 
 const stampDigits = 16;
