@@ -27,6 +27,7 @@ import { EventStreams } from "./event-streams.ts";
 import { addHttpRoutes } from "./http-routes.ts";
 import { addInspectorRoutes } from "./inspector-routes.ts";
 import { namedHeaders } from "./named-headers.ts";
+import { ReceivedFrames } from "./received-frames.ts";
 import { cutLimitBytes, SlowConsumers } from "./slow-consumers.ts";
 
 export interface ServerOptions {
@@ -60,12 +61,6 @@ interface SocketData {
   isCounted: boolean;
 }
 
-/** A frame that was not handled yet. */
-interface Received {
-  readonly connection: Connection;
-  readonly frame: string | Buffer;
-}
-
 /** Why an upgrade is refused. `reason` is for metrics: a text may hold what a client chose. */
 interface Refusal {
   readonly status: string;
@@ -80,8 +75,6 @@ const resumeRefusal = (resume: ResumeId): Refusal | undefined =>
 const readLimitBytes = 16 * 1024 * 1024 + 1024;
 /** uSockets: do not share the port with another process. */
 const exclusivePort = 1;
-/** Frames are handled for so long in one turn of the event loop. */
-const turnMs = 3;
 const sweepEveryMs = 5_000;
 
 /** The WebSocket server: translates between uWebSockets.js and connections, and nothing else. */
@@ -91,11 +84,11 @@ export class Server {
   readonly #connections = new Map<Connection, WebSocket<SocketData>>();
   readonly #slowConsumers: SlowConsumers;
   readonly #eventStreams: EventStreams;
+  readonly #received = new ReceivedFrames<Connection>({
+    handle: (connection, frame) => this.#handle(connection, frame),
+  });
   /** Sockets, also those of clients that were let go, and event streams. */
   #open = 0;
-  #received: Received[] = [];
-  /** It will be handled in the next turn of the event loop. */
-  #isHandling = false;
   #listenSocket: us_listen_socket | undefined;
   #sweep: NodeJS.Timeout | undefined;
   #isDraining = false;
@@ -129,14 +122,14 @@ export class Server {
 
   publish = (name: string, frame: Buffer): void => {
     this.#app.publish(name, frame, false, this.#isCompressed(frame));
-    this.#slowConsumers.published(frame.length);
+    this.#published(frame);
     this.#eventStreams.publish(name, frame);
   };
 
   /** A string goes as text, bytes as a binary frame. */
   publishFrame = (name: string, frame: string | Uint8Array): void => {
     this.#app.publish(name, frame, typeof frame !== "string", this.#isCompressed(frame));
-    this.#slowConsumers.published(frame.length);
+    this.#published(frame);
     if (typeof frame === "string") this.#eventStreams.publish(name, frame);
   };
 
@@ -213,11 +206,7 @@ export class Server {
   /** Its channels end; what it sent so far has been handled. */
   #forget(connection: Connection, socket: WebSocket<SocketData>): void {
     socket.getUserData().isGone = true;
-    const others = this.#received.filter((one) => one.connection !== connection);
-    if (others.length < this.#received.length) {
-      for (const one of this.#received) if (one.connection === connection) this.#handle(one);
-      this.#received = others;
-    }
+    this.#received.handleAllOf(connection);
     if (this.#connections.delete(connection)) connection.closed();
   }
 
@@ -332,7 +321,7 @@ export class Server {
           if (data.isGone) this.publishFrame(name, frame);
           else {
             socket.publish(name, frame, typeof frame !== "string", this.#isCompressed(frame));
-            this.#slowConsumers.published(frame.length);
+            this.#published(frame);
             if (typeof frame === "string") this.#eventStreams.publish(name, frame);
           }
         },
@@ -348,6 +337,11 @@ export class Server {
   #counted(change: 1 | -1): void {
     this.#open += change;
     this.#options.metrics.connections.inc(change);
+  }
+
+  #published(frame: string | Uint8Array): void {
+    this.#slowConsumers.published(frame.length);
+    this.#received.published();
   }
 
   #send(socket: WebSocket<SocketData>, frame: string | Uint8Array, { isBinary }: { isBinary: boolean }): void {
@@ -367,32 +361,10 @@ export class Server {
     }
     // The bytes are gone when this returns.
     const frame = isBinary ? Buffer.from(message.slice(0)) : Buffer.from(message).toString("utf8");
-    this.#received.push({ connection, frame });
-    this.#handleSoon();
+    this.#received.add(connection, frame);
   }
 
-  /**
-   * At the end of the turn of the event loop, outside of the library's callbacks: in them the library holds its one cork for
-   * the socket it reads from, and what is published there goes out in a write per message and socket (measured: 14 times
-   * slower). When very many join at once, as after a gateway is gone, others have their turns in between.
-   */
-  #handleReceived(): void {
-    this.#isHandling = false;
-    const untilMs = performance.now() + turnMs;
-    for (let one = this.#received.shift(); one !== undefined; one = this.#received.shift()) {
-      this.#handle(one);
-      if (performance.now() >= untilMs) break;
-    }
-    if (this.#received.length > 0) this.#handleSoon();
-  }
-
-  #handleSoon(): void {
-    if (this.#isHandling) return;
-    this.#isHandling = true;
-    setImmediate(() => this.#handleReceived());
-  }
-
-  #handle({ connection, frame }: Received): void {
+  #handle(connection: Connection, frame: string | Buffer): void {
     if (!this.#connections.has(connection)) return;
     if (typeof frame === "string") connection.receive(frame);
     else connection.receiveBinary(frame);
