@@ -159,6 +159,10 @@ describe("validation", () => {
     ["two NATS servers", { nats: { bundled: { replicas: 2 } } }, /replicas/u],
     ["a text for a number", { ingester: { replicas: "many" } }, /replicas/u],
     ["a slot that PostgreSQL refuses", { database: { slot: "my-slot" } }, /slot/u],
+    ["a name that is no label", { nameOverride: "n".repeat(64) }, /nameOverride/u],
+    ["a name that no Service may have", { fullnameOverride: "1st" }, /fullnameOverride/u],
+    ["a path without a slash", { ingress: { paths: ["sse"] } }, /paths/u],
+    ["no path, which a route takes for every path", { ingress: { paths: [] } }, /paths/u],
     ["resources", { gateway: { resources: { request: {} } } }, /request/u],
   ];
   it.each(typos)("values.schema.json refuses a typing error %s", async (_where, wrong, message) => {

@@ -11,6 +11,7 @@ export interface JsonSchema {
   readonly properties?: Readonly<Record<string, JsonSchema>>;
   readonly additionalProperties?: boolean | JsonSchema;
   readonly items?: JsonSchema;
+  readonly minItems?: number;
   readonly enum?: readonly (string | number)[];
   readonly minimum?: number;
   readonly maximum?: number;
@@ -55,6 +56,8 @@ const countOrPercent: JsonSchema = { type: ["integer", "string"], pattern: "^[0-
 
 /** What a default does not tell. The last part of a path stands for every value of that name. */
 const rules: Readonly<Record<string, JsonSchema>> = {
+  nameOverride: { type: "string", pattern: "^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$" },
+  fullnameOverride: { type: "string", pattern: "^([a-z][a-z0-9-]*)?$" },
   pullPolicy: { enum: ["Always", "IfNotPresent", "Never"] },
   imagePullSecrets: objects,
   commonLabels: texts,
@@ -90,6 +93,7 @@ const rules: Readonly<Record<string, JsonSchema>> = {
   "networkPolicy.egress.ports": { type: "array", items: port },
   "log.level": { enum: ["trace", "debug", "info", "warn", "error"] },
   "log.format": { enum: ["json", "text"] },
+  "ingress.paths": { type: "array", items: { type: "string", pattern: "^/" }, minItems: 1 },
   "ingress.controller": { enum: ["nginx", "haproxy", "none"] },
   "ingester.antiAffinity": { enum: ["hard", "soft", "none"] },
   "ingester.config": configSchema(freeSettings.ingester),
