@@ -1,21 +1,21 @@
 import type { LoggedBatch, LoggedChange, LoggedRelation } from "@walcast/change-log";
 import type { Position, Relation } from "@walcast/model";
-import type { ChangeDataOptions } from "./change-data.ts";
+import { ChangeData, type ChangeDataOptions } from "./change-data.ts";
 import { bringsBroadcasts, broadcastOf } from "./database-broadcasts.ts";
-import { FanOut, type Emit } from "./fan-out.ts";
+import { FanOut, type Emit, type Match } from "./fan-out.ts";
 import { byView, type Group, type Groups, type View } from "./group.ts";
 import { addLeaving } from "./leaving.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { Readers } from "./readers.ts";
 import { addRefused } from "./refusals.ts";
-import type { GuardedChange } from "./ruling.ts";
+import { GuardedChange, type GuardedMatch } from "./ruling.ts";
 
 /** A relation with what is kept for as long as it stays the same. */
 interface KnownRelation {
   /** As the batch at hand says it. */
   logged: LoggedRelation;
   readonly relation: Relation;
-  readonly fanOut: FanOut;
+  readonly data: ChangeData;
   readonly isBroadcast: boolean;
 }
 
@@ -59,7 +59,7 @@ export class Delivery {
     for (const change of batch.changes(after)) {
       changes++;
       if (known?.logged !== change.relation) known = this.#known(change.relation);
-      const { relation, fanOut, isBroadcast } = known;
+      const { relation, data, isBroadcast } = known;
       if (isBroadcast) {
         const found = broadcast && broadcastOf(change, relation);
         if (found !== undefined) broadcast?.(found, change);
@@ -73,8 +73,10 @@ export class Delivery {
       addLeaving(groups, { relation, change }, matches);
       if (readers !== undefined) addRefused(groups, { relation, change, readers }, matches);
       if (matches.size === 0) continue;
-      for (const guarded of takeGuarded(matches)) readers?.take({ ...guarded, change, relation, fanOut, emit });
-      fanOut.change(change, matches, emit);
+      const fanOut = new FanOut(data, change);
+      const guarded = takeGuarded(matches, new GuardedChange({ change, relation, fanOut, emit }));
+      for (const match of guarded) readers?.take(match);
+      fanOut.all(matches, emit);
       this.#options.metrics.frames.inc(matches.size);
     }
     return changes;
@@ -88,7 +90,7 @@ export class Delivery {
       known = {
         logged,
         relation,
-        fanOut: new FanOut(relation, this.#options),
+        data: new ChangeData(relation, this.#options),
         isBroadcast: bringsBroadcasts(relation),
       };
       const oldest = this.#relations.size >= knownRelationsLimit ? this.#relations.keys().next().value : undefined;
@@ -104,16 +106,22 @@ export class Delivery {
  * Takes out the views of groups that have a reader, by group. Those who stand alone come first: when a group of a role falls
  * apart at this change its members come over behind them (readers.ts).
  */
-function takeGuarded(matches: Map<View, number[]>): readonly Pick<GuardedChange, "group" | "wants">[] {
-  const byGroup = new Map<Group, (readonly [View, readonly number[]])[]>();
+function takeGuarded(matches: Map<View, number[]>, guarded: GuardedChange): readonly GuardedMatch[] {
+  const alone: GuardedMatch[] = [];
+  const ofRoles: GuardedMatch[] = [];
+  const wantsOf = new Map<Group, Match[]>();
   for (const [view, ids] of matches) {
-    if (view.group.reader === undefined) continue;
+    const { group } = view;
+    if (group.reader === undefined) continue;
     matches.delete(view);
-    const wants = byGroup.get(view.group) ?? [];
-    byGroup.set(view.group, wants);
-    wants.push([view, ids]);
+    const known = wantsOf.get(group);
+    if (known !== undefined) {
+      known.push({ view, ids });
+      continue;
+    }
+    const wants = [{ view, ids }];
+    if (group.views.size > 1) wantsOf.set(group, wants);
+    (group.reader.isAlone ? alone : ofRoles).push({ group, wants, guarded });
   }
-  const guarded = [...byGroup].map(([group, wants]) => ({ group, wants }));
-  const isAlone = ({ group }: { readonly group: Group }): boolean => group.reader?.isAlone === true;
-  return [...guarded.filter(isAlone), ...guarded.filter((one) => !isAlone(one))];
+  return ofRoles.length === 0 ? alone : [...alone, ...ofRoles];
 }

@@ -3,6 +3,7 @@ import { toLsn, type Relation } from "@walcast/model";
 import { serializerV1, serializerV2 } from "@walcast/protocol";
 import { describe, expect, it } from "vitest";
 import { identify, legacyRequest, parseBinding, parseLegacyBinding } from "./binding.ts";
+import { ChangeData } from "./change-data.ts";
 import { FanOut, type Emit } from "./fan-out.ts";
 import { formOf, Groups, type Group, type View } from "./group.ts";
 
@@ -73,7 +74,7 @@ function frames(
 ): [string, string][] {
   const published: [string, string][] = [];
   const emit: Emit = (group, frame) => published.push([group.name, frame.toString()]);
-  new FanOut(todos, { maxRecordBytes }).change(happened, matches, emit);
+  new FanOut(new ChangeData(todos, { maxRecordBytes }), happened).all(matches, emit);
   return published;
 }
 const frameOf = (happened: LoggedChange, group: Group, ids: readonly number[] = [7]): string =>
@@ -231,23 +232,24 @@ describe("FanOut", () => {
       [viewOf(third), [1]],
     ]);
     const published: [string, string][] = [];
-    const fanOut = new FanOut(todos, { maxRecordBytes: 0 });
+    const data = new ChangeData(todos, { maxRecordBytes: 0 });
     const emit: Emit = (group, frame) => published.push([group.name, frame.toString()]);
     for (const kind of ["insert", "update", "delete", "insert"] as const) {
       published.length = 0;
-      fanOut.change(change(kind), matches, emit);
+      new FanOut(data, change(kind)).all(matches, emit);
       expect(published).toEqual(frames(change(kind), matches));
       expect(published.map(([name]) => name)).toEqual([one.name, other.name, third.name]);
     }
   });
 
   it("builds what a rule lets through once for groups that differ only in who reads, and anew for all others", () => {
-    const fanOut = new FanOut(todos, { maxRecordBytes: 0 });
-    const [one, two] = [change("insert"), change("insert", { record: '{"id":2}' })];
+    const data = new ChangeData(todos, { maxRecordBytes: 0 });
+    const one = new FanOut(data, change("insert"));
+    const two = new FanOut(data, change("insert", { record: '{"id":2}' }));
     const all = { tag: "delivered", columns: undefined, oldColumns: undefined } as const;
-    const ruled = (of: LoggedChange, group: Group, ids: readonly number[], select?: readonly string[]): Buffer => {
+    const ruled = (fanOut: FanOut, group: Group, ids: readonly number[], select?: readonly string[]): Buffer => {
       const frames: Buffer[] = [];
-      fanOut.ruled({ change: of, view: viewOf(group, select), ids }, all, (_, frame) => frames.push(frame));
+      fanOut.ruled({ view: viewOf(group, select), ids }, all, (_, frame) => frames.push(frame));
       return frames[0] ?? Buffer.of();
     };
     const reader = (sub: string): Group =>
@@ -268,11 +270,11 @@ describe("FanOut", () => {
 
   it("writes a commit time of its own for each transaction", () => {
     const published: string[] = [];
-    const fanOut = new FanOut(todos, { maxRecordBytes: 0 });
+    const data = new ChangeData(todos, { maxRecordBytes: 0 });
     const emit: Emit = (_, frame) => published.push(frame.toString());
     const first = change("delete");
     const second = { ...first, committedAtMicros: first.committedAtMicros + 1_000_000 };
-    for (const one of [first, second, first]) fanOut.change(one, new Map([[viewOf(current()), [1]]]), emit);
+    for (const one of [first, second, first]) new FanOut(data, one).all(new Map([[viewOf(current()), [1]]]), emit);
     expect(published.map((frame) => /commit_timestamp":"([^"]*)"/.exec(frame)?.[1])).toEqual([
       "2024-02-29T10:34:56.123Z",
       "2024-02-29T10:34:57.123Z",

@@ -1,20 +1,19 @@
 import type { LoggedChange } from "@walcast/change-log";
-import { formatPosition, type Position, type Relation } from "@walcast/model";
-import { ChangeData, type ChangeDataOptions } from "./change-data.ts";
+import { formatPosition, type Position } from "@walcast/model";
+import type { ChangeData } from "./change-data.ts";
 import { eventNames, formOf, type Group, type View } from "./group.ts";
 
 /** Takes the frame of a change, once for all members of the group. */
 export type Emit = (group: Group, frame: Buffer, position: Position) => void;
 
-/** A change and who wants it. */
+/** Who wants a change. */
 export interface Match {
-  readonly change: LoggedChange;
   readonly view: View;
   readonly ids: readonly number[];
 }
 
-/** A row that leaves, for those who keep rows. */
-type Leaving = Pick<Match, "change" | "ids"> & { readonly group: Group };
+/** For whom a row leaves: those who keep rows. */
+type Leaving = Pick<Match, "ids"> & { readonly group: Group };
 
 /** What of a change somebody may see. */
 export type CutRule =
@@ -26,34 +25,33 @@ export type CutRule =
     };
 
 /**
- * Turns the changes of one relation into frames: the data of a change is built once for each dialect and column selection, a
- * frame once for each group and selection.
+ * Turns one change into frames: its data is built once for each dialect and column selection, a frame once for each group and
+ * selection.
  */
 export class FanOut {
   readonly #data: ChangeData;
-  /** By what they differ in; kept for as long as the change is. */
-  readonly #datas = new WeakMap<LoggedChange, Map<string, Buffer>>();
-  /**
-   * The last frame that a rule let through: readers of one audience get the same bytes one after the other. One for each
-   * change, because changes may wait for long.
-   */
-  readonly #frames = new WeakMap<LoggedChange, SharedFrame>();
+  readonly #change: LoggedChange;
+  /** By what they differ in. */
+  #datas: Map<string, Buffer> | undefined;
+  /** The last frame that a rule let through: readers of one audience get the same bytes one after the other. */
+  #shared: SharedFrame | undefined;
 
-  constructor(relation: Relation, options: ChangeDataOptions) {
-    this.#data = new ChangeData(relation, options);
+  constructor(data: ChangeData, change: LoggedChange) {
+    this.#data = data;
+    this.#change = change;
   }
 
   /** `matches`: the views that want the change, with the ids of their bindings that do. */
-  change(change: LoggedChange, matches: ReadonlyMap<View, readonly number[]>, emit: Emit): void {
+  all(matches: ReadonlyMap<View, readonly number[]>, emit: Emit): void {
     for (const [view, ids] of matches) {
-      if (view.isLeaving === true) this.left({ change, view, ids }, emit);
-      else this.#emit({ change, view, ids }, this.#dataOf({ change, view, ids }), emit);
+      if (view.isLeaving === true) this.left({ view, ids }, emit);
+      else this.#emit({ view, ids }, this.#dataOf({ view, ids }), emit);
     }
   }
 
   /** Tells those who keep rows that the row is none of theirs any more. */
-  left({ change, view: { group }, ids }: Match, emit: Emit): void {
-    this.#left({ change, group, ids }, isUndecided(change, group, ids) ? { unknown: true } : {}, emit);
+  left({ view: { group }, ids }: Match, emit: Emit): void {
+    this.#left({ group, ids }, isUndecided(this.#change, group, ids) ? { unknown: true } : {}, emit);
   }
 
   /** Tells them of a row that they may not see, and nothing that depends on what is in it. */
@@ -61,7 +59,8 @@ export class FanOut {
     this.#left(leaving, {}, emit);
   }
 
-  #left({ change, group, ids }: Leaving, more: object, emit: Emit): void {
+  #left({ group, ids }: Leaving, more: object, emit: Emit): void {
+    const change = this.#change;
     const key = keyOf(group, ids);
     const row = this.#data.tag(change.oldRecord, key) ?? this.#data.tag(change.record, key);
     const unknown = this.#data.lacksKey(key) ? { unknown: true } : {};
@@ -75,59 +74,56 @@ export class FanOut {
 
   /** The change as far as a rule lets it through: cut down to columns, or refused with an error. */
   ruled(match: Match, rule: CutRule, emit: Emit): void {
-    const { change, view } = match;
-    if (rule.tag === "refused") return this.#emit(match, this.#data.encodeRefused(change, rule.error), emit);
+    const { view, ids } = match;
+    if (rule.tag === "refused") return this.#emit(match, this.#data.encodeRefused(this.#change, rule.error), emit);
     const select = both(view.select, rule.columns);
     if (select === view.select && rule.oldColumns === undefined)
       return this.#emitShared(match, this.#dataOf(match), emit);
     const oldSelect = rule.oldColumns === undefined ? undefined : both(select, rule.oldColumns);
     const dataKey = JSON.stringify(formOf(view.group, select, oldSelect));
-    return this.#emitShared(match, this.#dataOf({ ...match, view: { ...view, select, dataKey } }, oldSelect), emit);
+    return this.#emitShared(match, this.#dataOf({ ids, view: { ...view, select, dataKey } }, oldSelect), emit);
   }
 
-  #dataOf({ change, view: { group, select, dataKey }, ids }: Match, oldSelect?: readonly string[]): Buffer {
-    let datas = this.#datas.get(change);
-    if (datas === undefined) {
-      datas = new Map();
-      this.#datas.set(change, datas);
-    }
+  #dataOf({ view: { group, select, dataKey }, ids }: Match, oldSelect?: readonly string[]): Buffer {
     const key = group.holdsRows === "collection" ? keyOf(group, ids) : undefined;
     const form = key === undefined ? dataKey : JSON.stringify([dataKey, key]);
-    let data = datas.get(form);
+    this.#datas ??= new Map();
+    let data = this.#datas.get(form);
     if (data === undefined) {
       const { dialect, hasMeta } = group;
-      data = this.#data.encode(change, { dialect, hasMeta, key, select, oldSelect });
-      datas.set(form, data);
+      data = this.#data.encode(this.#change, { dialect, hasMeta, key, select, oldSelect });
+      this.#datas.set(form, data);
     }
     return data;
   }
 
   #emit(match: Match, data: Buffer, emit: Emit): void {
-    emit(match.view.group, frameOf(match, data), match.change.position);
+    emit(match.view.group, frameOf(this.#change, match, data), this.#change.position);
   }
 
   #emitShared(match: Match, data: Buffer, emit: Emit): void {
-    const { change, view, ids } = match;
-    const { frameKey } = view.group;
-    const idsKey = ids.join(",");
-    let shared = this.#frames.get(change);
-    if (shared?.frameKey !== frameKey || shared.idsKey !== idsKey || shared.data !== data) {
-      shared = { frameKey, idsKey, data, frame: frameOf(match, data) };
-      this.#frames.set(change, shared);
+    const { group } = match.view;
+    let shared = this.#shared;
+    if (shared?.data !== data || shared.frameKey !== group.frameKey || !areSame(shared.ids, match.ids)) {
+      shared = { frameKey: group.frameKey, ids: match.ids, data, frame: frameOf(this.#change, match, data) };
+      this.#shared = shared;
     }
-    emit(view.group, shared.frame, change.position);
+    emit(group, shared.frame, this.#change.position);
   }
 }
 
 interface SharedFrame {
   readonly frameKey: string;
-  readonly idsKey: string;
+  readonly ids: readonly number[];
   readonly data: Buffer;
   readonly frame: Buffer;
 }
 
-function frameOf({ change, view: { group }, ids }: Match, data: Buffer): Buffer {
-  const head = isWrapped(group) ? currentHead(group, ids) : legacyHead(group, eventNames[change.kind]);
+const areSame = (one: readonly number[], other: readonly number[]): boolean =>
+  one === other || (one.length === other.length && one.every((id, i) => id === other[i]));
+
+function frameOf({ kind }: LoggedChange, { view: { group }, ids }: Match, data: Buffer): Buffer {
+  const head = isWrapped(group) ? currentHead(group, ids) : legacyHead(group, eventNames[kind]);
   return Buffer.concat([head, data, tailOf(group)]);
 }
 

@@ -9,14 +9,13 @@ import {
   QueueFullError,
   TableChangedError,
   TooManyConnectionsError,
-  unauthorized,
   type AccessAnswer,
   type AccessCatalog,
   type Visibility,
 } from "@walcast/row-security";
 import type { Group, Listener, Reader } from "./group.ts";
 import type { GatewayMetrics } from "./metrics.ts";
-import { isDenial, keyOf, present, presentHidden, ruleOf, withoutRefusals, type GuardedChange } from "./ruling.ts";
+import { isDenial, present, presentDenied, presentHidden, ruleOf, type GuardedMatch, type Ruling } from "./ruling.ts";
 
 export interface ReadersOptions {
   readonly catalog: Pick<AccessCatalog, "known" | "access">;
@@ -34,10 +33,8 @@ const atOnce = 1_000;
 /** A reader that is this far behind does not wait here any longer: its channels go on through the log. */
 const behindLimit = 50_000;
 
-type ChangeStep = {
+type ChangeStep = GuardedMatch & {
   readonly tag: "change";
-  readonly group: Group;
-  readonly guarded: GuardedChange;
   /**
    * Who alone gets it: they came over from a group that fell apart, and do not hear this one yet. Those who do had the same
    * change as theirs.
@@ -48,8 +45,11 @@ type ChangeStep = {
 type HearStep = { readonly tag: "hear"; readonly group: Group; listener: Listener | undefined };
 type Step = ChangeStep | HearStep;
 
-/** What to do with a step; `split`: it has to be decided for each of the group's members. */
-type Verdict = (() => void) | "split" | undefined;
+/** What to do with a step; `split`: it has to be decided for each of the group's members; `undefined`: nothing. */
+type Verdict = Ruling | "hidden" | Denial | Failure | "split" | undefined;
+/** The role may not ask. */
+type Denial = { readonly tag: "denial"; readonly answer: AccessAnswer };
+type Failure = { readonly tag: "failure"; readonly reason: string };
 
 /**
  * Decides what each reader sees of each change (design, "Who may see what"). Where nothing has to be asked it decides at
@@ -74,8 +74,8 @@ export class Readers {
     return answer === undefined || ruleOf(answer, { change, relation }).tag === "refused";
   }
 
-  take(guarded: GuardedChange): void {
-    this.#queue({ tag: "change", group: guarded.group, guarded, arrivals: undefined });
+  take({ group, wants, guarded }: GuardedMatch): void {
+    this.#queue({ tag: "change", group, wants, guarded, arrivals: undefined });
   }
 
   /** Lets the listener hear its group when all that was taken for its reader so far has been decided. */
@@ -142,8 +142,8 @@ export class Readers {
     const { guarded } = step;
     const answer = this.#options.catalog.known(guarded.relation, reader.principal.role);
     if (answer === undefined) return false;
-    const rule = ruleOf(answer, guarded);
-    if (rule.tag === "refused" || rule.rows === "all") present(guarded, { answer, rule, arrivals: step.arrivals });
+    const ruling = guarded.ruling(answer);
+    if (ruling.isForAllRows) present(step, ruling, step.arrivals);
     else if (reader.isAlone) return false;
     else this.#move(step.group, [step]);
     return true;
@@ -170,21 +170,20 @@ export class Readers {
         if (listener !== undefined && target !== undefined) due.set(target, [...(due.get(target) ?? []), listener]);
         continue;
       }
-      const { guarded } = step;
       for (const [target, arrivals] of due) {
         if (arrivals.length === 0) continue;
-        const wants = guarded.wants.flatMap(([{ dataKey }, ids]) => {
+        const wants = step.wants.flatMap(({ view: { dataKey }, ids }) => {
           const view = target.views.get(dataKey);
-          return view === undefined ? [] : [[view, ids] as const];
+          return view === undefined ? [] : [{ view, ids }];
         });
-        this.#queue({ tag: "change", group: target, guarded: { ...guarded, group: target, wants }, arrivals });
+        this.#queue({ tag: "change", group: target, wants, guarded: step.guarded, arrivals });
       }
     }
     for (const [listener, target] of targets) this.hear(target, listener);
   }
 
   async #serve(line: Line): Promise<void> {
-    const { signal, metrics, fail } = this.#options;
+    const { signal, metrics } = this.#options;
     await Promise.resolve(); // the rest of the batch at hand comes along
     for (let failures = 0; line.steps.length > 0 && !signal.aborted && !line.isGivenUp;) {
       const steps = line.steps.slice(0, atOnce);
@@ -200,12 +199,11 @@ export class Readers {
           continue;
         }
         const reason = error instanceof Error ? error.message : String(error);
-        const verdicts = steps.map(
-          ({ group }) =>
-            (): void =>
-              fail(group, reason),
+        this.#carryOut(
+          line,
+          steps,
+          steps.map((): Failure => ({ tag: "failure", reason })),
         );
-        this.#carryOut(line, steps, verdicts);
       }
     }
     metrics.guarded.dec(line.steps.length);
@@ -219,84 +217,83 @@ export class Readers {
     for (const [i, step] of steps.entries()) {
       const verdict = verdicts[i];
       if (verdict === "split" && !moving.has(step.group)) moving.set(step.group, []);
-      const itsMoving = moving.get(step.group);
+      const itsMoving = moving.size === 0 ? undefined : moving.get(step.group);
       if (itsMoving !== undefined) itsMoving.push(step);
       else if (step.tag === "hear") step.listener?.hear(step.group);
-      else if (typeof verdict === "function") verdict();
+      else this.#do(step, verdict);
     }
     if (line.isGivenUp) return;
     const before = line.steps.length;
-    line.steps = line.steps.slice(steps.length).filter((step) => {
-      const itsMoving = moving.get(step.group);
-      itsMoving?.push(step);
-      return itsMoving === undefined;
-    });
+    line.steps.splice(0, steps.length);
+    if (moving.size > 0) {
+      line.steps = line.steps.filter((step) => {
+        const itsMoving = moving.get(step.group);
+        itsMoving?.push(step);
+        return itsMoving === undefined;
+      });
+    }
     this.#options.metrics.guarded.dec(before - line.steps.length);
     for (const [group, its] of moving) this.#move(group, its);
+  }
+
+  #do(step: ChangeStep, verdict: Verdict): void {
+    if (verdict === undefined || verdict === "split") return;
+    if (verdict === "hidden") presentHidden(step, step.arrivals);
+    else if (verdict.tag === "ruling") present(step, verdict, step.arrivals);
+    else if (verdict.tag === "denial") presentDenied(step, verdict.answer, step.arrivals);
+    else this.#options.fail(step.group, verdict.reason);
   }
 
   /** Throws what passes by itself. */
   async #judge({ reader, stop }: Line, steps: readonly Step[]): Promise<Verdict[]> {
     const { catalog } = this.#options;
     const verdicts: Verdict[] = [];
-    const answers = new Map<Relation, AccessAnswer>();
     const questions = new Map<Relation, Question>();
+    let question: Question | undefined;
     for (const [i, step] of steps.entries()) {
       if (step.tag === "hear") continue;
-      const { guarded, arrivals } = step;
+      const { guarded } = step;
       const { relation } = guarded;
-      const answer = answers.get(relation) ?? (await catalog.access(relation, reader.principal.role));
-      answers.set(relation, answer);
-      const rule = ruleOf(answer, guarded);
-      if (rule.tag === "refused" || rule.rows === "all") {
-        verdicts[i] = () => present(guarded, { answer, rule, arrivals });
-      } else if (!reader.isAlone) verdicts[i] = "split";
+      if (question?.relation !== relation) {
+        question = questions.get(relation);
+        if (question === undefined) {
+          const answer = await catalog.access(relation, reader.principal.role);
+          question = { relation, answer, places: [], rulings: [], keys: [], xids: new Set() };
+          questions.set(relation, question);
+        }
+      }
+      const ruling = guarded.ruling(question.answer);
+      if (ruling.isForAllRows) verdicts[i] = ruling;
+      else if (!reader.isAlone) verdicts[i] = "split";
       else {
-        const question = questions.get(relation) ?? { relation, answer, asked: [] };
-        questions.set(relation, question);
-        question.asked.push({ i, step, key: keyOf(guarded.change, relation, answer) });
+        question.places.push(i);
+        question.rulings.push(ruling);
+        question.keys.push(guarded.keyJson(question.answer));
+        question.xids.add(guarded.change.xid);
       }
     }
-    await Promise.all([...questions.values()].map((question) => this.#ask({ reader, stop }, question, verdicts)));
+    const asked = [...questions.values()].filter(({ places }) => places.length > 0);
+    await Promise.all(asked.map((one) => this.#ask({ reader, stop }, one, verdicts)));
     return verdicts;
   }
 
   async #ask(
     { reader: { principal }, stop: { signal } }: Pick<Line, "reader" | "stop">,
-    { relation, answer, asked }: Question,
+    { relation, answer, places, rulings, keys, xids }: Question,
     verdicts: Verdict[],
   ): Promise<void> {
-    const { visibility, fail } = this.#options;
-    const settle = (verdict: (step: ChangeStep, n: number) => Verdict): void => {
-      for (const [n, { i, step }] of asked.entries()) verdicts[i] = verdict(step, n);
+    const settle = (verdict: Verdict): void => {
+      for (const i of places) verdicts[i] = verdict;
     };
     try {
-      const keys = asked.map(({ key }) => key);
-      const xids = new Set(asked.map(({ step }) => step.guarded.change.xid));
-      const visible = await visibility.visible({ relation, principal, keys, xids }, { signal });
-      settle(({ guarded, arrivals }, n) =>
-        visible[n] === true
-          ? () => present(guarded, { answer, rule: ruleOf(answer, guarded), arrivals })
-          : () => presentHidden(guarded, arrivals),
-      );
+      const visible = await this.#options.visibility.visible({ relation, principal, keys, xids }, { signal });
+      for (const [n, i] of places.entries()) verdicts[i] = visible[n] === true ? rulings[n] : "hidden";
     } catch (error) {
       if (isPassing(error) || signal.aborted) throw error;
-      if (error instanceof TableChangedError) return settle(() => undefined);
-      if (isDenial(error)) {
-        const rule = { tag: "refused", error: unauthorized } as const;
-        return settle(
-          ({ guarded, arrivals }) =>
-            () =>
-              present(withoutRefusals(guarded), { answer, rule, arrivals }),
-        );
-      }
+      if (error instanceof TableChangedError) return;
+      if (isDenial(error)) return settle({ tag: "denial", answer });
       if (!isFinal(error)) throw error;
-      const { message } = error;
-      settle(
-        ({ group }) =>
-          () =>
-            fail(group, message),
-      );
+      settle({ tag: "failure", reason: error.message });
     }
   }
 
@@ -319,7 +316,11 @@ export class Readers {
 interface Question {
   readonly relation: Relation;
   readonly answer: AccessAnswer;
-  readonly asked: { readonly i: number; readonly step: ChangeStep; readonly key: string }[];
+  /** Of the steps that depend on it. */
+  readonly places: number[];
+  readonly rulings: Ruling[];
+  readonly keys: string[];
+  readonly xids: Set<number>;
 }
 
 /** What waits for one reader. */

@@ -12,7 +12,7 @@ import {
 } from "@walcast/row-security";
 import type { SeenChange } from "./explanations.ts";
 import type { Sight } from "./explanation.ts";
-import { isDenial, keyOf, readableBy } from "./ruling.ts";
+import { isDenial, keyJsonOf, readableBy } from "./ruling.ts";
 
 export interface SightsOptions {
   readonly catalog: Pick<AccessCatalog, "access">;
@@ -70,7 +70,7 @@ export class Sights {
             {
               relation,
               principal,
-              keys: asked.map(({ change }) => keyOf(change, relation, answer)),
+              keys: asked.map(({ change }) => keyJsonOf({ change, relation }, answer)),
               xids: new Set(asked.map(({ change }) => change.xid)),
             },
             { signal },
