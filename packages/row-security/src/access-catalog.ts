@@ -4,7 +4,7 @@ import { DatabaseUnavailableError, type Database } from "@walcast/postgres";
 import pg from "pg";
 import { accessOf, describeQuery, digestQuery, type Described, type Digests } from "./access-queries.ts";
 import { Coalescing } from "./coalescing.ts";
-import type { AccessAnswer, TableAccess } from "./table-access.ts";
+import type { AccessAnswer } from "./table-access.ts";
 
 export interface AccessCatalogOptions {
   readonly database: Database;
@@ -27,8 +27,8 @@ export interface AccessChange {
 interface KnownTable {
   /** `undefined`: there is no such table. */
   readonly digest: string | undefined;
-  /** By role; `undefined`: there is no such role, or no table. */
-  readonly access: ReadonlyMap<string, TableAccess | undefined>;
+  /** By role. As long as nothing changes it is the same object: what follows from it is kept with it. */
+  readonly answers: ReadonlyMap<string, AccessAnswer>;
 }
 
 /** Tables that are watched; beyond it the oldest is forgotten, and asked about again when needed. */
@@ -90,10 +90,8 @@ export class AccessCatalog implements Service {
 
   /** Without a promise when it is known, which it nearly always is; `undefined` when it has to be asked for. */
   known(relation: Relation, role: string): AccessAnswer | undefined {
-    const table = this.#tables.get(relation.oid);
-    if (table?.access.has(role) !== true) return undefined;
-    if (this.#now() - this.#checkedMs > this.#options.staleMs) return undefined;
-    const answer = this.#answer(table, role);
+    const answer = this.#tables.get(relation.oid)?.answers.get(role);
+    if (answer === undefined || this.#now() - this.#checkedMs > this.#options.staleMs) return undefined;
     // A column that is younger than what is known: it may be granted. One that is gone costs a question per change.
     const isYounger =
       answer.tag === "access" && relation.columns.some(({ name }) => !answer.access.facts.columns.has(name));
@@ -108,13 +106,12 @@ export class AccessCatalog implements Service {
   /** Asks the database, whatever is known. Throws DatabaseUnavailableError. */
   async refresh(oid: number, role: string): Promise<AccessAnswer> {
     await this.#asking.run(`${oid} ${role}`, () => {
-      const roles = new Set([...(this.#tables.get(oid)?.access.keys() ?? []), role]);
+      const roles = new Set([...(this.#tables.get(oid)?.answers.keys() ?? []), role]);
       this.#unconfirmed.add(oid);
       return this.#describe([oid], [...roles]);
     });
-    const table = this.#tables.get(oid);
     // Forgotten again at once, if at all, by a check that found it changed.
-    return table?.access.has(role) === true ? this.#answer(table, role) : { tag: "unknownTable" };
+    return this.#tables.get(oid)?.answers.get(role) ?? { tag: "unknownTable" };
   }
 
   /** One look at what is in use; what changed is forgotten, and listeners are told. Throws DatabaseUnavailableError. */
@@ -136,12 +133,6 @@ export class AccessCatalog implements Service {
     await this.#pool.end();
   }
 
-  #answer(table: KnownTable, role: string): AccessAnswer {
-    const access = table.access.get(role);
-    if (access !== undefined) return { tag: "access", access };
-    return { tag: this.#roles.get(role) === undefined ? "unknownRole" : "unknownTable" };
-  }
-
   #changedRoles({ roles, memberships }: Pick<Digests, "roles" | "memberships">): AccessChange["roles"] {
     const changed = [...this.#roles].filter(([role, digest]) => roles[role] !== digest).map(([role]) => role);
     for (const role of changed) this.#roles.delete(role);
@@ -153,7 +144,7 @@ export class AccessCatalog implements Service {
   async #confirm(): Promise<void> {
     const oids = [...this.#unconfirmed].slice(0, confirmLimit);
     for (const oid of oids) this.#unconfirmed.delete(oid);
-    const roles = new Set(oids.flatMap((oid) => [...(this.#tables.get(oid)?.access.keys() ?? [])]));
+    const roles = new Set(oids.flatMap((oid) => [...(this.#tables.get(oid)?.answers.keys() ?? [])]));
     const inUse = oids.filter((oid) => this.#tables.has(oid));
     if (inUse.length > 0) await this.#describe(inUse, [...roles]);
   }
@@ -166,10 +157,13 @@ export class AccessCatalog implements Service {
     const found = new Map(described.tables.map((table) => [table.oid, table]));
     for (const oid of oids) {
       const table = found.get(oid);
-      const access = new Map<string, TableAccess | undefined>(roles.map((role) => [role, undefined]));
-      if (table !== undefined) for (const one of accessOf(table)) access.set(one.role, one);
+      const answers = new Map<string, AccessAnswer>(
+        roles.map((role) => [role, { tag: this.#roles.get(role) === undefined ? "unknownRole" : "unknownTable" }]),
+      );
+      if (table !== undefined)
+        for (const access of accessOf(table)) answers.set(access.role, { tag: "access", access });
       this.#tables.delete(oid);
-      this.#tables.set(oid, { digest: table?.digest, access });
+      this.#tables.set(oid, { digest: table?.digest, answers });
     }
     for (const oid of this.#tables.keys()) {
       if (this.#tables.size <= tablesLimit) break;

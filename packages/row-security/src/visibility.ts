@@ -58,22 +58,28 @@ export class Visibility {
     { signal }: { readonly signal?: AbortSignal } = {},
   ): Promise<readonly boolean[]> {
     if (keys.length === 0) return [];
+    const places = new Map<string, number>();
+    for (const key of keys) if (!places.has(key)) places.set(key, places.size);
+    const count = places.size;
+    const question: Question = { relation, principal, count, rows: `[${[...places.keys()].join(",")}]`, xids };
+    const visible = await this.#visible(question, signal);
+    return count === keys.length ? visible : keys.map((key) => visible[places.get(key) ?? -1] === true);
+  }
+
+  async #visible(question: Question, signal: AbortSignal | undefined): Promise<readonly boolean[]> {
+    const { relation, principal, rows, xids } = question;
     const access = await this.#access(relation, principal);
-    if (access.rows === "all") return keys.map(() => true);
-    const key = JSON.stringify([relation.oid, principal.key, keys, [...xids]]);
+    if (access.rows === "all") return all(question, true);
+    const key = `${relation.oid} ${[...xids].join(" ")} ${principal.key} ${rows}`;
     try {
-      return await this.#asking.run(
-        key,
-        (parts) => this.#askInTime(access, { principal, keys, xids, ...parts }),
-        signal,
-      );
+      return await this.#asking.run(key, (parts) => this.#askInTime(access, { ...question, ...parts }), signal);
     } catch (error) {
       // The catalog is looked at in intervals: what it said may be over.
       if (!(error instanceof TableChangedError)) throw error;
       await this.#options.catalog.refresh(relation.oid, principal.role);
       const now = await this.#access(relation, principal);
-      if (now.rows === "all") return keys.map(() => true);
-      return await this.#asking.run(key, (parts) => this.#askInTime(now, { principal, keys, xids, ...parts }), signal);
+      if (now.rows === "all") return all(question, true);
+      return await this.#asking.run(key, (parts) => this.#askInTime(now, { ...question, ...parts }), signal);
     }
   }
 
@@ -85,10 +91,8 @@ export class Visibility {
   }
 
   /** Asks again until the answer is from after the transactions. */
-  async #askInTime(
-    access: TableAccess,
-    { xids, ...asked }: Asked & { readonly xids: ReadonlySet<number> },
-  ): Promise<readonly boolean[]> {
+  async #askInTime(access: TableAccess, asked: Asked): Promise<readonly boolean[]> {
+    const { xids } = asked;
     const { lostAfterMs = defaultLostAfterMs } = this.#options;
     let startedMs = performance.now();
     for (let waitMs = 1; ; waitMs = Math.min(2 * waitMs, longestWaitMs)) {
@@ -97,7 +101,7 @@ export class Visibility {
       if (snapshot === undefined || seesAll(snapshot, xids)) return visible;
       if (performance.now() - startedMs > lostAfterMs) {
         // Those that were lost with their server never come; nor do rows that nobody can be sure of.
-        if (!(await this.#isAnyRunning(xids, access, asked.signal))) return asked.keys.map(() => false);
+        if (!(await this.#isAnyRunning(xids, access, asked.signal))) return all(asked, false);
         startedMs = performance.now();
       }
       await sleep(waitMs, asked.signal);
@@ -128,31 +132,30 @@ export class Visibility {
   /** `snapshot` is of the look at the rows; `undefined` when there was none. */
   async #ask(
     { facts, selectable }: TableAccess,
-    { principal, keys, signal, seal }: Asked,
+    { principal, count, rows, signal, seal }: Asked,
   ): Promise<{ readonly visible: readonly boolean[]; readonly snapshot?: string }> {
     const { pool, onQuestion } = this.#options;
     const table = `${facts.schema}.${facts.table}`;
     const { primaryKey } = facts;
     if (primaryKey.length === 0 || primaryKey.some(({ wire }) => wire === "none")) {
-      return { visible: keys.map(() => false) };
+      return { visible: all({ count }, false) };
     }
     if (!primaryKey.every(({ name }) => selectable.has(name))) {
       throw new AccessDeniedError({
         cause: new Error(`the primary key of ${table} is not granted to ${principal.role}`),
       });
     }
-    const distinct = [...new Set(keys)];
     const started = performance.now();
     let failed = true;
     try {
-      const rows = await pool.ask(
+      const [found] = await pool.ask(
         String(facts.oid),
         (client) => {
           // Another who asks from now on may ask for a change that this look is too early for.
           seal();
           return askAs(client, principal, {
             text: questionFor(facts),
-            values: [`[${distinct.join(",")}]`, principal.role],
+            values: [rows, principal.role],
             timeoutMs: pool.timeoutMs,
             explain: (cause) => explainQuestion(cause, table),
           });
@@ -160,17 +163,28 @@ export class Visibility {
         { signal },
       );
       failed = false;
-      const [row] = rows;
-      const visible = new Set((row?.["visible"] as readonly number[] | undefined)?.map((n) => distinct[n - 1]));
-      return { visible: keys.map((key) => visible.has(key)), snapshot: String(row?.["snapshot"]) };
+      const visible = all({ count }, false);
+      for (const place of (found?.["visible"] ?? []) as readonly number[]) visible[place - 1] = true;
+      return { visible, snapshot: String(found?.["snapshot"]) };
     } finally {
-      onQuestion?.({ keys: distinct.length, seconds: (performance.now() - started) / 1000, failed });
+      onQuestion?.({ keys: count, seconds: (performance.now() - started) / 1000, failed });
     }
   }
 }
 
 type Starting = Parameters<StartAnswer<unknown>>[0];
-type Asked = Pick<VisibilityRequest, "principal" | "keys"> & Starting;
+type Asked = Question & Starting;
+
+/** A request with its keys as PostgreSQL is given them. */
+interface Question extends Pick<VisibilityRequest, "relation" | "principal"> {
+  /** A JSON array of so many keys, no two of which are equal. */
+  readonly rows: string;
+  readonly count: number;
+  readonly xids: ReadonlySet<number>;
+}
+
+const all = ({ count }: Pick<Question, "count">, isVisible: boolean): boolean[] =>
+  new Array<boolean>(count).fill(isVisible);
 
 const noXids: ReadonlySet<number> = new Set();
 /** Between two looks at rows whose transaction cannot be seen yet. */
@@ -207,7 +221,7 @@ function buildQuestion({ schema, table, isPartitioned, primaryKey }: TableFacts)
   // Rows of tables that inherit are changes of those tables.
   const from = `${isPartitioned ? "" : "ONLY "}${escapeIdentifier(schema)}.${escapeIdentifier(table)}`;
   return `
-    SELECT coalesce(array_agg(k.n::pg_catalog.int4), '{}') AS visible,
+    SELECT pg_catalog.json_agg(k.n) AS visible,
            pg_catalog.pg_current_snapshot()::pg_catalog.text AS snapshot
       FROM ROWS FROM (pg_catalog.json_to_recordset($1::pg_catalog.json) AS (${columns.join(", ")}))
            WITH ORDINALITY AS k(${aliases.join(", ")}, n)

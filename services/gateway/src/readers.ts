@@ -189,6 +189,8 @@ export class Readers {
       const steps = line.steps.slice(0, atOnce);
       try {
         const verdicts = await this.#judge(line, steps);
+        // Others' questions go first: PostgreSQL works on them meanwhile.
+        await new Promise(setImmediate);
         if (signal.aborted || line.isGivenUp) break;
         this.#carryOut(line, steps, verdicts);
         failures = 0;
@@ -247,7 +249,7 @@ export class Readers {
   /** Throws what passes by itself. */
   async #judge({ reader, stop }: Line, steps: readonly Step[]): Promise<Verdict[]> {
     const { catalog } = this.#options;
-    const verdicts: Verdict[] = [];
+    const verdicts = new Array<Verdict>(steps.length).fill(undefined);
     const questions = new Map<Relation, Question>();
     let question: Question | undefined;
     for (const [i, step] of steps.entries()) {
