@@ -184,7 +184,7 @@ interface Question extends Pick<VisibilityRequest, "relation" | "principal"> {
 }
 
 const all = ({ count }: Pick<Question, "count">, isVisible: boolean): boolean[] =>
-  new Array<boolean>(count).fill(isVisible);
+  Array.from({ length: count }, () => isVisible);
 
 const noXids: ReadonlySet<number> = new Set();
 /** Between two looks at rows whose transaction cannot be seen yet. */

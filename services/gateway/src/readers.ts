@@ -249,7 +249,7 @@ export class Readers {
   /** Throws what passes by itself. */
   async #judge({ reader, stop }: Line, steps: readonly Step[]): Promise<Verdict[]> {
     const { catalog } = this.#options;
-    const verdicts = new Array<Verdict>(steps.length).fill(undefined);
+    const verdicts = steps.map((): Verdict => undefined);
     const questions = new Map<Relation, Question>();
     let question: Question | undefined;
     for (const [i, step] of steps.entries()) {
