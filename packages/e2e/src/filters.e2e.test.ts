@@ -87,6 +87,9 @@ describe("a filter lets through what a SELECT with the same condition returns", 
     ["tags=eq.{x}", "tags = '{x}'"],
     ["positive=gt.1", "positive > 1"],
     ["mood=eq.ok", "mood = 'ok'"],
+    ["mood=lt.ok", "mood < 'ok'"],
+    ["mood=not.lte.sad", "mood > 'sad'"],
+    ["or=(mood.gt.ok,nested.lte.ok)", "mood > 'ok' OR nested::mood <= 'ok'"],
     ["data->>kind=eq.x", "data->>'kind' = 'x'"],
     ["data->n=gt.9", "data->'n' > '9'"],
     ["data->list->0->>k=eq.v", "data->'list'->0->>'k' = 'v'"],
@@ -98,10 +101,11 @@ describe("a filter lets through what a SELECT with the same condition returns", 
 
   it("whatever the operator, the type and the spelling", async () => {
     await cluster.sql.query(`
-      CREATE TYPE mood AS ENUM ('sad', 'ok');
+      CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
+      CREATE DOMAIN inner_mood AS mood;
       CREATE DOMAIN positive AS int CHECK (VALUE > 0);
       CREATE TABLE things (id int PRIMARY KEY, n int, t text, b bool, big bigint, price numeric, f float8, c char(5), u uuid,
-        bin bytea, d date, at timestamptz, ts timestamp, tm time, iv interval, tags text[], positive positive, mood mood, data jsonb);`);
+        bin bytea, d date, at timestamptz, ts timestamp, tm time, iv interval, tags text[], positive positive, mood mood, nested inner_mood, data jsonb);`);
     const client = connectClient("2.119.0", cluster.url);
     const all = client.subscribe({ table: "things" });
     const subscriptions = filters.map(([filter, condition]) => {
@@ -121,6 +125,8 @@ describe("a filter lets through what a SELECT with the same condition returns", 
         (7, 0, 'f(x,y)', true, 1, -0.5, 0, NULL, NULL, NULL),
         (8, 2, '100%', NULL, 1, 0, 0, NULL, NULL, NULL),
         (9, 10, 'NULL', NULL, 1, 0, 0, NULL, NULL, NULL);
+      INSERT INTO things (id, mood, nested) VALUES
+        (10, 'happy', NULL), (11, NULL, 'happy'), (12, NULL, 'sad'), (13, 'ok', 'ok');
       INSERT INTO things (id, d, at, ts, tm, iv, tags, positive, mood, data) VALUES
         (20, '2024-02-29', '2024-02-29 10:00+00', '2024-02-29 10:00', '24:00', '1 mon', '{x}', 2, 'ok', '{"kind":"x","n":10}'),
         (21, '0045-03-15 BC', '2024-02-29 10:00:00.000002+00', '2024-02-29 10:00:00.5', '12:00', '30 days', '{x,y}', 1, 'sad',
@@ -328,7 +334,11 @@ describe("what is wrong is told, and nothing of the channel is subscribed", () =
     "Column selection is not supported for wildcard subscriptions. Provide an explicit schema and table name.";
   const noParams = "No subscription params provided. Please provide at least a `schema` or `table` to subscribe to: ";
 
-  beforeAll(() => cluster.sql.query("CREATE TABLE wrong (id int PRIMARY KEY, t text, at timestamptz)"));
+  beforeAll(() =>
+    cluster.sql.query(`
+    CREATE TYPE feeling AS ENUM ('sad', 'ok');
+    CREATE TABLE wrong (id int PRIMARY KEY, t text, at timestamptz, f feeling)`),
+  );
 
   it.each<[object, string]>([
     [{ filter: "wrong" }, 'Error parsing `filter` params: ["wrong"]'],
@@ -376,6 +386,10 @@ describe("what is wrong is told, and nothing of the channel is subscribed", () =
     [
       { filter: "id=eq.x" },
       ofFilter("id", "eq", "x", '22P02 (invalid_text_representation) invalid input syntax for type integer: "x"'),
+    ],
+    [
+      { filter: "f=lt.glad" },
+      ofFilter("f", "lt", "glad", '22P02 (invalid_text_representation) invalid input value for enum feeling: "glad"'),
     ],
     [
       { filter: "at=gt.then" },

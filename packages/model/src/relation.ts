@@ -7,6 +7,8 @@ export interface Column {
   readonly type: string;
   /** The type under any domains, when it differs from `type`: what values are compared as. */
   readonly baseType?: string;
+  /** An enum's labels in its order, where somebody asked for them: the log does not say. */
+  readonly labels?: readonly string[];
   readonly typeOid: number;
   /** pg_attribute.atttypmod; -1 when the type has none. */
   readonly typeModifier: number;

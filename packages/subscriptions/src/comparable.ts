@@ -201,6 +201,21 @@ const types: Readonly<Record<string, ComparableType>> = {
   }),
 };
 
+/**
+ * An enum, ordered as its labels are (manual, "Enumerated Types"). A filter's value must be one of them; in a record another
+ * one, which is younger than the list, is unknown.
+ */
+export function enumType(label: string, labels: readonly string[]): ComparableType {
+  const places = new Map(labels.map((one, place) => [one, place]));
+  const placeOf = (value: Comparable): number => places.get(String(value)) ?? labels.length;
+  return makeType({
+    label,
+    parse: (text) => (places.has(text) ? text : undefined),
+    compare: (a, b) => placeOf(a) - placeOf(b),
+    refusal: (text) => `22P02 (invalid_text_representation) invalid input value for enum ${label}: "${text}"`,
+  });
+}
+
 /** `->>` of JSON gives text. */
 export const jsonTextType = textType("text");
 /** `->` of JSON is jsonb. */

@@ -2,7 +2,7 @@ import type { Column } from "@walcast/model";
 import { describe, expect, it } from "vitest";
 import { compileFilter, passes } from "./compiled-filter.ts";
 import { FilterTypeError } from "./filter-errors.ts";
-import { parseFilter } from "./filter.ts";
+import { parseFilter, withEnumOrders } from "./filter.ts";
 import { RecordReader } from "./record-reader.ts";
 import { shapeOf } from "./table-shape.ts";
 
@@ -103,6 +103,45 @@ describe("a condition", () => {
   it("holds only together with the others", () => {
     expect(matches("id=gt.1,id=lt.5", { id: 3 })).toBe(true);
     expect(matches("id=gt.1,id=lt.5", { id: 5 })).toBe(false);
+  });
+});
+
+describe("a condition on an enum", () => {
+  const labels = ["sad", "ok", "happy"];
+  const logged = { ...column("m", "inner_mood", "mood"), typeOid: 20_000 };
+  const told = (filter: string, m: string | null, columns: readonly Column[] = [logged]): unknown => {
+    const its = shapeOf(columns);
+    const [term] = compileFilter(withEnumOrders(parseFilter(filter), [{ ...logged, labels }]), its);
+    return term?.test(new RecordReader(Buffer.from(JSON.stringify({ m })), its));
+  };
+
+  it.each([
+    ["m=lt.ok", true, false, false],
+    ["m=lte.ok", true, true, false],
+    ["m=gt.ok", false, false, true],
+    ["m=gte.ok", false, true, true],
+    ["m=not.gt.sad", true, false, false],
+    ["or=(m.lt.ok,m.gt.ok)", true, false, true],
+    ["m=neq.ok", true, false, true],
+  ])("%s is by the labels' order", (filter, ...expected) => {
+    expect(labels.map((label) => told(filter, label))).toEqual(expected);
+  });
+
+  it("does not know where null and younger labels stand", () => {
+    for (const filter of ["m=lt.ok", "m=gte.sad", "m=not.lt.ok"]) {
+      expect([told(filter, null), told(filter, "glad")]).toEqual([undefined, undefined]);
+    }
+    expect(told("m=neq.ok", "glad")).toBe(true);
+  });
+
+  it("is by label where the column is of another type by now", () => {
+    expect(told("m=lt.ok", "happy", [{ ...logged, typeOid: 25 }])).toBe(true);
+  });
+
+  it.each(["eq.glad", "lt.glad", "in.(ok,glad)", "isdistinct.glad"])("refuses what is no label: %s", (test) => {
+    const refusal = '22P02 (invalid_text_representation) invalid input value for enum mood: "glad"';
+    const its = shapeOf([{ ...logged, labels }]);
+    expect(() => compileFilter(parseFilter(`m=${test}`), its)).toThrow(new FilterTypeError(refusal));
   });
 });
 

@@ -81,7 +81,7 @@ const not =
   };
 
 function compileCondition(condition: Condition, { shape, whole }: Context): CompiledTerm {
-  const operand = findOperand(condition.column, shape);
+  const operand = findOperand(condition, shape);
   if (operand === undefined) throw invalidColumn("filter", condition.column);
   const test = testOf(condition, operand, whole);
   return { test: condition.isNegated ? not(test) : test, access: accessOf(condition, operand) };

@@ -7,11 +7,14 @@ import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { compileFilter } from "./compiled-filter.ts";
 import { FilterTypeError } from "./filter-errors.ts";
 import type { Filter, Operator } from "./filter.ts";
-import { parseFilter } from "./filter.ts";
+import { parseFilter, withEnumOrders } from "./filter.ts";
 import { RecordReader } from "./record-reader.ts";
 import { shapeOf } from "./table-shape.ts";
 
 // What walcast says of a filter against what PostgreSQL says of the same condition.
+
+const moods = ["sad", "ok", "Happy", "a,b", ""];
+const enumOid = 20_000;
 
 let database: TestDatabase;
 let client: Client;
@@ -27,7 +30,8 @@ beforeAll(async () => {
         EXECUTE 'SELECT ' || condition INTO answer;
         RETURN coalesce(answer::text, 'unknown');
       EXCEPTION WHEN OTHERS THEN RETURN 'refused';
-      END $$`);
+      END $$;
+    CREATE TYPE mood AS ENUM (${moods.map((label) => escapeLiteral(label)).join(", ")})`);
 });
 afterAll(async () => {
   await client.end();
@@ -98,9 +102,12 @@ function ourVerdict({ name, operator, isNegated, value }: Question, json: string
   const filter: Filter = [
     { tag: "condition", column: "c", operator, isNegated, value: operator === "in" ? `{${value}}` : value },
   ];
-  const shape = shapeOf([{ name: "c", type: name, typeOid: 0, typeModifier: -1, isKey: false }]);
+  const logged = { name: "c", type: name, typeOid: name === "mood" ? enumOid : 0, typeModifier: -1, isKey: false };
+  const asked = name === "mood" ? { ...logged, labels: moods } : logged;
+  const shape = shapeOf([logged]);
   try {
-    const [term] = compileFilter(filter, shape);
+    compileFilter(filter, shapeOf([asked]));
+    const [term] = compileFilter(withEnumOrders(filter, [asked]), shape);
     const truth = term?.test(new RecordReader(Buffer.from(`{"c":${json}}`), shape));
     return truth === undefined ? "unknown" : truth ? "true" : "false";
   } catch (error) {
@@ -174,6 +181,7 @@ const typed: readonly TypeCase[] = [
   },
   { type: "float8", values: fc.constantFrom("0.1", "0.30000000000000004", "0.3", "1e300", "-0", "0", "16777217") },
   { type: "float4", values: fc.constantFrom("0.1", "0.10000001", "1e30", "-0", "16777216", "16777217") },
+  { type: "mood", values: fc.constantFrom(...moods) },
   { type: "bool", values: fc.constantFrom("t", "f", "true", "no", "on", "0") },
   {
     type: "text",

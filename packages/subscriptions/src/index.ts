@@ -5,6 +5,7 @@ export {
   columnsOf,
   FilterSyntaxError,
   parseFilter,
+  withEnumOrders,
   type Condition,
   type Filter,
   type Operator,

@@ -1,4 +1,5 @@
-import { jsonTextType, jsonValueType, type Comparable, type ComparableType } from "./comparable.ts";
+import { enumType, jsonTextType, jsonValueType, type Comparable, type ComparableType } from "./comparable.ts";
+import type { Condition } from "./filter.ts";
 import { parseJsonPath, valueAt, type JsonPath } from "./json-path.ts";
 import type { RecordReader } from "./record-reader.ts";
 import type { ShapeColumn, TableShape } from "./table-shape.ts";
@@ -16,9 +17,15 @@ export interface Operand {
 }
 
 /** A column of this name, arrows and all, goes before a path. */
-export function findOperand(name: string, shape: TableShape): Operand | undefined {
+export function findOperand(
+  { column: name, enumOrders }: Pick<Condition, "column" | "enumOrders">,
+  shape: TableShape,
+): Operand | undefined {
   const column = shape.byName.get(name);
-  if (column !== undefined) return columnOperand(column);
+  if (column !== undefined) {
+    const labels = enumOrders?.[column.typeOid];
+    return labels === undefined ? columnOperand(column) : enumOperand(column, labels);
+  }
   const arrow = name.indexOf("->");
   const json = arrow === -1 ? undefined : shape.byName.get(name.slice(0, arrow));
   const path = json === undefined ? undefined : parseJsonPath(name.slice(arrow));
@@ -43,6 +50,12 @@ function columnOperand(column: ShapeColumn): Operand {
   return operand;
 }
 
+function enumOperand({ index, type: { label }, declared }: ShapeColumn, labels: readonly string[]): Operand {
+  const type = enumType(label, labels);
+  const text = (record: RecordReader): string | null | undefined => record.text(index);
+  return { key: JSON.stringify([index, labels]), type, declared, text, value: valueOf(type, text) };
+}
+
 function pathOperand({ index }: ShapeColumn, { steps, asText }: JsonPath, key: string): Operand {
   const type = asText ? jsonTextType : jsonValueType;
   const text = (record: RecordReader): string | null | undefined => {
@@ -53,14 +66,12 @@ function pathOperand({ index }: ShapeColumn, { steps, asText }: JsonPath, key: s
     if (found === "null") return null;
     return found.startsWith('"') ? (JSON.parse(found) as string) : found;
   };
-  return {
-    key,
-    type,
-    declared: type.printed,
-    text,
-    value(record) {
-      const found = text(record);
-      return typeof found === "string" ? type.read(found) : found;
-    },
-  };
+  return { key, type, declared: type.printed, text, value: valueOf(type, text) };
 }
+
+const valueOf =
+  (type: ComparableType, text: Operand["text"]): Operand["value"] =>
+  (record) => {
+    const found = text(record);
+    return typeof found === "string" ? type.read(found) : found;
+  };

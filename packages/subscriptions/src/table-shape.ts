@@ -1,5 +1,5 @@
 import type { Column, Relation } from "@walcast/model";
-import { comparableType, type ComparableType } from "./comparable.ts";
+import { comparableType, enumType, type ComparableType } from "./comparable.ts";
 
 /** A column as records of its table are read. */
 export interface ShapeColumn {
@@ -13,6 +13,7 @@ export interface ShapeColumn {
   readonly isJson: boolean;
   /** The declared type's name, domains included. */
   readonly declared: string;
+  readonly typeOid: number;
 }
 
 /** What is worked out once for a table, as long as its columns stay the same. */
@@ -33,14 +34,15 @@ export function shapeOf(columns: Relation["columns"]): TableShape {
   return shape;
 }
 
-const toShapeColumn = ({ name, type, baseType }: Column, index: number): ShapeColumn => {
-  const comparable = comparableType(baseType ?? type);
+const toShapeColumn = ({ name, type, baseType = type, typeOid, labels }: Column, index: number): ShapeColumn => {
+  const comparable = labels === undefined ? comparableType(baseType) : enumType(baseType, labels);
   return {
     name,
     index,
     key: Buffer.from(`${JSON.stringify(name)}:`),
     type: comparable,
     isJson: comparable.label === "json" || comparable.label === "jsonb",
-    declared: baseType === undefined ? comparable.printed : type,
+    declared: baseType === type ? comparable.printed : type,
+    typeOid,
   };
 };

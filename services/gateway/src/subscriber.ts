@@ -8,6 +8,7 @@ import {
   FilterTypeError,
   resolveSelection,
   shapeOf,
+  withEnumOrders,
 } from "@walcast/subscriptions";
 import { DatabaseUnavailableError } from "@walcast/postgres";
 import {
@@ -272,13 +273,17 @@ const objection = (binding: Binding, problem: string, cause?: unknown): RefusedS
     { cause },
   );
 
-/** The binding with its selection resolved, if it fits all of its tables. */
+/** The binding with its selection and its enums' orders resolved, if it fits all of its tables. */
 function fit(binding: Binding, tables: readonly PublishedTable[]): Binding {
   try {
     for (const { columns } of tables) compileFilter(binding.filter, shapeOf(columns));
+    const filter = withEnumOrders(
+      binding.filter,
+      tables.flatMap(({ columns }) => columns),
+    );
     const [table] = tables;
-    if (table === undefined || binding.select === undefined) return binding;
-    return { ...binding, select: resolveSelection(binding.select, table) };
+    if (table === undefined || binding.select === undefined) return { ...binding, filter };
+    return { ...binding, filter, select: resolveSelection(binding.select, table) };
   } catch (error) {
     if (!(error instanceof FilterTypeError)) throw error;
     throw objection(binding, error.message, error);

@@ -12,10 +12,12 @@ beforeAll(async () => {
   client = new Client({ connectionString: database.url });
   await client.connect();
   await client.query(`
-    CREATE TYPE mood AS ENUM ('sad');
+    CREATE TYPE mood AS ENUM ('sad', 'happy');
+    ALTER TYPE mood ADD VALUE 'ok' BEFORE 'happy';
+    CREATE DOMAIN inner_mood AS mood;
     CREATE DOMAIN positive AS int CHECK (VALUE > 0);
     CREATE DOMAIN more_positive AS positive;
-    CREATE TABLE todos (id int8 PRIMARY KEY, gone text, "Odd ""name""" more_positive, price numeric(8,2), tags text[], m mood);
+    CREATE TABLE todos (id int8 PRIMARY KEY, gone text, "Odd ""name""" more_positive, price numeric(8,2), tags text[], m mood, i inner_mood);
     ALTER TABLE todos DROP COLUMN gone;
     CREATE TABLE unpublished (id int);
     CREATE TABLE covered (id int, room int, note text, PRIMARY KEY (room, id) INCLUDE (note));
@@ -50,7 +52,8 @@ const columnNames = async (catalog: PublicationCatalog, schema: string, table: s
   (await describeOne(catalog, schema, table))?.columns.map(({ name }) => name);
 
 describe("the publication catalog", () => {
-  it("describes a table's columns, with the types below domains", async () => {
+  it("describes a table's columns, with the types below domains, and the labels of enums in their order", async () => {
+    const labels = ["sad", "ok", "happy"];
     const described = await describeOne(open(["chosen"]), "public", "todos");
     expect(described).toMatchObject({ schema: "public", table: "todos", primaryKey: ["id"] });
     expect(described?.columns.map(({ typeOid, ...column }) => ({ ...column, hasOid: typeOid > 0 }))).toEqual([
@@ -58,7 +61,8 @@ describe("the publication catalog", () => {
       { name: 'Odd "name"', type: "more_positive", baseType: "int4", typeModifier: -1, isKey: false, hasOid: true },
       { name: "price", type: "numeric", typeModifier: ((8 << 16) | 2) + 4, isKey: false, hasOid: true },
       { name: "tags", type: "_text", typeModifier: -1, isKey: false, hasOid: true },
-      { name: "m", type: "mood", typeModifier: -1, isKey: false, hasOid: true },
+      { name: "m", type: "mood", labels, typeModifier: -1, isKey: false, hasOid: true },
+      { name: "i", type: "inner_mood", baseType: "mood", labels, typeModifier: -1, isKey: false, hasOid: true },
     ]);
   });
 
@@ -78,7 +82,7 @@ describe("the publication catalog", () => {
   it("finds names that need quoting, takes * alone for everything, % for any text, and _ as it is", async () => {
     expect(await columnNames(open(["chosen"]), "Odd.Schema", 'Ta "b"le*')).toEqual(["a"]);
     expect(await columnNames(open(["chosen"]), "Odd.Schema", "*")).toEqual(["a"]);
-    expect(await columnNames(open(["chosen"]), "*", "todos")).toHaveLength(5);
+    expect(await columnNames(open(["chosen"]), "*", "todos")).toHaveLength(6);
     expect(await describeOne(open(["chosen"]), "*", "*")).toBeDefined();
     expect(await columnNames(open(["chosen"]), "Odd%", "%le*")).toEqual(["a"]);
     expect(await describeOne(open(["chosen"]), "Odd_Schema", "*")).toBeUndefined();

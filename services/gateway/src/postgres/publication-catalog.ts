@@ -51,17 +51,21 @@ const columnsQuery = `
   SELECT p.oid::int8 AS oid, p.relnatts AS attributes, p.schemaname AS schema, p.tablename AS table, a.attname AS name, t.typname AS type,
          a.atttypid::int8 AS type_oid, a.atttypmod AS type_modifier,
          coalesce(a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1]), false) AS is_primary,
-         (WITH RECURSIVE base AS (
-            SELECT t.oid, t.typname, t.typbasetype
-            UNION ALL
-            SELECT d.oid, d.typname, d.typbasetype FROM pg_type d JOIN base b ON d.oid = b.typbasetype
-          ) SELECT typname FROM base WHERE typbasetype = 0) AS base_type
+         base.typname AS base_type,
+         (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = base.oid) AS labels
     FROM published p
     LEFT JOIN pg_attribute a ON a.attrelid = p.oid AND a.attnum > 0 AND NOT a.attisdropped
           AND (p.attnames IS NULL OR a.attname::text = ANY(p.attnames))
           AND (a.attgenerated = '' OR p.attnames IS NOT NULL AND current_setting('server_version_num')::int >= 180000)
     LEFT JOIN pg_index i ON i.indrelid = p.oid AND i.indisprimary
     LEFT JOIN pg_type t ON t.oid = a.atttypid
+    LEFT JOIN LATERAL (
+         WITH RECURSIVE below AS (
+           SELECT t.oid, t.typname, t.typbasetype
+           UNION ALL
+           SELECT d.oid, d.typname, d.typbasetype FROM pg_type d JOIN below b ON d.oid = b.typbasetype
+         ) SELECT oid, typname FROM below WHERE typbasetype = 0
+       ) AS base ON true
    ORDER BY p.schemaname, p.tablename, a.attnum`;
 
 interface ColumnRow {
@@ -75,6 +79,7 @@ interface ColumnRow {
   readonly type_modifier: number;
   readonly is_primary: boolean;
   readonly base_type: string;
+  readonly labels: readonly string[] | null;
 }
 
 /** How long an answer serves a storm of joins. A table that was just published must be found at once: absence is not kept. */
@@ -163,6 +168,7 @@ const toColumn = (row: ColumnRow): Column[] =>
           name: row.name,
           type: row.type,
           ...(row.base_type === row.type ? {} : { baseType: row.base_type }),
+          ...(row.labels === null ? {} : { labels: row.labels }),
           typeOid: Number(row.type_oid),
           typeModifier: row.type_modifier,
           isKey: false,
