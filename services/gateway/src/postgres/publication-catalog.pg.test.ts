@@ -66,6 +66,12 @@ describe("the publication catalog", () => {
     ]);
   });
 
+  it("tells an enum without labels from what is no enum", async () => {
+    await client.query("CREATE TYPE nothing AS ENUM (); CREATE TABLE hollow (a nothing, b nothing[], c int)");
+    const columns = (await describeOne(open(["everything"]), "public", "hollow"))?.columns ?? [];
+    expect(columns.map(({ labels }) => labels)).toEqual([[], undefined, undefined]);
+  });
+
   it("takes a key for its columns, and not for those that its index covers besides", async () => {
     expect((await describeOne(open(["everything"]), "public", "covered"))?.primaryKey).toEqual(["id", "room"]);
   });

@@ -52,7 +52,9 @@ const columnsQuery = `
          a.atttypid::int8 AS type_oid, a.atttypmod AS type_modifier,
          coalesce(a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1]), false) AS is_primary,
          base.typname AS base_type,
-         (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = base.oid) AS labels
+         CASE base.typtype WHEN 'e' THEN
+           ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = base.oid ORDER BY e.enumsortorder)
+         END AS labels
     FROM published p
     LEFT JOIN pg_attribute a ON a.attrelid = p.oid AND a.attnum > 0 AND NOT a.attisdropped
           AND (p.attnames IS NULL OR a.attname::text = ANY(p.attnames))
@@ -61,10 +63,10 @@ const columnsQuery = `
     LEFT JOIN pg_type t ON t.oid = a.atttypid
     LEFT JOIN LATERAL (
          WITH RECURSIVE below AS (
-           SELECT t.oid, t.typname, t.typbasetype
+           SELECT t.oid, t.typname, t.typtype, t.typbasetype
            UNION ALL
-           SELECT d.oid, d.typname, d.typbasetype FROM pg_type d JOIN below b ON d.oid = b.typbasetype
-         ) SELECT oid, typname FROM below WHERE typbasetype = 0
+           SELECT d.oid, d.typname, d.typtype, d.typbasetype FROM pg_type d JOIN below b ON d.oid = b.typbasetype
+         ) SELECT oid, typname, typtype FROM below WHERE typbasetype = 0
        ) AS base ON true
    ORDER BY p.schemaname, p.tablename, a.attnum`;
 
