@@ -201,19 +201,24 @@ const types: Readonly<Record<string, ComparableType>> = {
   }),
 };
 
-/**
- * An enum, ordered as its labels are (manual, "Enumerated Types"). A filter's value must be one of them; in a record another
- * one, which is younger than the list, is unknown.
- */
-export function enumType(label: string, labels: readonly string[]): ComparableType {
-  const places = new Map(labels.map((one, place) => [one, place]));
-  const placeOf = (value: Comparable): number => places.get(String(value)) ?? labels.length;
-  return makeType({
+/** An enum by its labels. A filter's value must be one of them; a record may have a younger one. */
+export const enumType = (label: string, labels: readonly string[]): ComparableType =>
+  makeType({
     label,
-    parse: (text) => (places.has(text) ? text : undefined),
-    compare: (a, b) => placeOf(a) - placeOf(b),
+    parse: (text) => (labels.includes(text) ? text : undefined),
+    read: (text) => text,
+    compare: compareText,
     refusal: (text) => `22P02 (invalid_text_representation) invalid input value for enum ${label}: "${text}"`,
   });
+
+/**
+ * An enum in its order (manual, "Enumerated Types"): its values are their labels' places. A label that is younger than the
+ * list has none: it is unknown.
+ */
+export function orderedEnumType(label: string, labels: readonly string[]): ComparableType {
+  const places = new Map(labels.map((one, place) => [one, place]));
+  const placeOf = (text: string): number | undefined => places.get(text);
+  return { ...enumType(label, labels), parse: placeOf, read: placeOf, compare: natural };
 }
 
 /** `->>` of JSON gives text. */

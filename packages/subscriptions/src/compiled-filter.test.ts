@@ -134,6 +134,16 @@ describe("a condition on an enum", () => {
     expect(told("m=neq.ok", "glad")).toBe(true);
   });
 
+  it("is by label where nothing is ordered, also of younger ones, whether the columns list labels or not", () => {
+    for (const columns of [[logged], [{ ...logged, labels }]]) {
+      expect(["m=neq.ok", "m=not.eq.ok", "m=not.in.(ok)"].map((filter) => told(filter, "glad", columns))).toEqual([
+        true,
+        true,
+        true,
+      ]);
+    }
+  });
+
   it("is by label where the column is of another type by now", () => {
     expect(told("m=lt.ok", "happy", [{ ...logged, typeOid: 25 }])).toBe(true);
   });

@@ -1,4 +1,4 @@
-import { enumType, jsonTextType, jsonValueType, type Comparable, type ComparableType } from "./comparable.ts";
+import { jsonTextType, jsonValueType, orderedEnumType, type Comparable, type ComparableType } from "./comparable.ts";
 import type { Condition } from "./filter.ts";
 import { parseJsonPath, valueAt, type JsonPath } from "./json-path.ts";
 import type { RecordReader } from "./record-reader.ts";
@@ -50,10 +50,21 @@ function columnOperand(column: ShapeColumn): Operand {
   return operand;
 }
 
-function enumOperand({ index, type: { label }, declared }: ShapeColumn, labels: readonly string[]): Operand {
-  const type = enumType(label, labels);
+/** One for each column and order: of clients from before and from after a label was added. */
+const enumOperands = new WeakMap<ShapeColumn, Map<string, Operand>>();
+
+function enumOperand(column: ShapeColumn, labels: readonly string[]): Operand {
+  const operands = enumOperands.get(column) ?? new Map<string, Operand>();
+  enumOperands.set(column, operands);
+  const key = JSON.stringify([column.index, labels]);
+  const known = operands.get(key);
+  if (known !== undefined) return known;
+  const { index, declared } = column;
+  const type = orderedEnumType(column.type.label, labels);
   const text = (record: RecordReader): string | null | undefined => record.text(index);
-  return { key: JSON.stringify([index, labels]), type, declared, text, value: valueOf(type, text) };
+  const operand = { key, type, declared, text, value: valueOf(type, text) };
+  operands.set(key, operand);
+  return operand;
 }
 
 function pathOperand({ index }: ShapeColumn, { steps, asText }: JsonPath, key: string): Operand {

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { compileFilter, passes } from "./compiled-filter.ts";
 import { FilterTypeError } from "./filter-errors.ts";
-import { parseFilter } from "./filter.ts";
+import { parseFilter, withEnumOrders } from "./filter.ts";
 import { RecordReader } from "./record-reader.ts";
 import { SubscriptionIndex } from "./subscription-index.ts";
 import type { Subscription } from "./subscription.ts";
@@ -200,6 +200,23 @@ describe("SubscriptionIndex", () => {
     expect(index.match(relation("public", "todos"), change("insert", { id: 1 })).length).toBe(1);
     expect(index.match(relation("public", "todos", "text"), change("insert", { id: "1" })).length).toBe(0);
     expect(index.match(relation("public", "todos", "text"), change("insert", { id: "01" })).length).toBe(1);
+  });
+
+  it("keeps the orders of an enum apart that it had when each subscribed", () => {
+    const mood = { ...column("mood", "mood"), typeOid: 20_000 };
+    const index = new SubscriptionIndex<string>();
+    const add = (group: string, filter: string, labels: readonly string[]): void => {
+      const { filter: parsed, ...rest } = subscription(group, 1, { filter });
+      index.add({ ...rest, filter: withEnumOrders(parsed, [{ ...mood, labels }]) });
+    };
+    add("before", "mood=gt.sad", ["sad", "happy"]);
+    add("after", "mood=gt.sad", ["sad", "ok", "happy"]);
+    add("below", "mood=lt.happy", ["sad", "ok", "happy"]);
+    const todos = { ...relation("public", "todos"), columns: [mood] };
+    const groupsOf = (label: string): string[] =>
+      index.match(todos, change("insert", { mood: label })).map(({ group }) => group);
+    expect(groupsOf("ok").toSorted()).toEqual(["after", "below"]);
+    expect(groupsOf("happy").toSorted()).toEqual(["after", "before"]);
   });
 
   it("keeps names apart that run together", () => {
