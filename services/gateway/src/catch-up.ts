@@ -49,7 +49,9 @@ export interface CatchUpOptions {
 }
 
 /** Lines of their own, so that those who catch up and those who are live do not wait for each other. */
-export type ReadersFor = (options: Pick<ReadersOptions, "split" | "fail" | "signal">) => Readers | undefined;
+export type ReadersFor = (
+  options: Pick<ReadersOptions, "split" | "fail" | "behindLimit" | "signal">,
+) => Readers | undefined;
 
 /** Frames of a change go to a socket only while less than this waits in it. */
 const unsentLimit = 4 * 1024 * 1024;
@@ -190,6 +192,7 @@ export class CatchUp {
     this.#readers ??= this.#options.readersFor({
       split: () => new Map(), // each follower stands alone already
       fail: (group, reason) => this.#membersOf(group).forEach((follower) => follower.fail(reason)),
+      behindLimit: Number.POSITIVE_INFINITY, // all that is taken at once is decided before more is
       signal,
     });
     const xids = this.#isAnyOmitting ? xidsOf(entries) : none;

@@ -22,7 +22,7 @@ import { Gateway } from "./gateway.ts";
 import { Groups } from "./group.ts";
 import { Membership, splitGroup, type MemberConnection } from "./membership.ts";
 import { createMetrics } from "./metrics.ts";
-import { Readers } from "./readers.ts";
+import { Readers, type ReadersOptions } from "./readers.ts";
 import { Resumer } from "./resumer.ts";
 import { TokenExpiry } from "./token-expiry.ts";
 
@@ -129,7 +129,7 @@ async function start() {
       return promise;
     },
   };
-  const readersFor = (options: Pick<ConstructorParameters<typeof Readers>[0], "split" | "fail" | "signal">) =>
+  const readersFor = (options: Pick<ReadersOptions, "split" | "fail" | "behindLimit" | "signal">) =>
     new Readers({ ...options, catalog, visibility, metrics });
   const readers = readersFor({
     split: splitGroup,
@@ -547,6 +547,22 @@ describe("catching up", () => {
       ["open 1", "open 2"],
     ]);
   });
+
+  it("brings all of it to very many groups of one reader", async () => {
+    const { append, read, join } = await start();
+    const from = await append("secured", [4]);
+    await read(from);
+    const ids = Array.from({ length: 1_000 }, (_, i) => 4 * i);
+    await read(await append("secured", ids));
+    const channels = Array.from({ length: 60 }, (_, i) => join("ann", { topic: `realtime:${i}`, from }));
+    await waitUntil(() => channels.every(({ seen }) => seen.length === ids.length), {
+      what: "all of it",
+      timeoutMs: 30_000,
+    });
+    await read(await append("open", [1]));
+    await waitUntil(() => channels.every(({ seen }) => seen.length > ids.length), { what: "what came after" });
+    for (const { seen, failures } of channels) expect([seen, failures]).toEqual([[...ids.map(String), "open 1"], []]);
+  }, 60_000);
 
   it("is not held up by one whose policies take long", async () => {
     const { append, read, join, control, questions, asked } = await start();

@@ -24,14 +24,15 @@ export interface ReadersOptions {
   readonly split: (group: Group) => ReadonlyMap<Listener, Group>;
   /** The group cannot be served. */
   readonly fail: (group: Group, reason: string) => void;
+  /** A reader for whom more waits does not wait here any longer: its channels go on through the log, if they listen. */
+  readonly behindLimit?: number;
   readonly metrics: GatewayMetrics;
   readonly signal: AbortSignal;
 }
 
 /** Looked at in one go: what came while the last question was with the database. */
 const atOnce = 1_000;
-/** A reader that is this far behind does not wait here any longer: its channels go on through the log. */
-const behindLimit = 50_000;
+const defaultBehindLimit = 50_000;
 
 type ChangeStep = GuardedMatch & {
   readonly tag: "change";
@@ -121,12 +122,13 @@ export class Readers {
   }
 
   #queue(step: Step): void {
+    const { metrics, behindLimit = defaultBehindLimit } = this.#options;
     const reader = readerOf(step.group);
     const known = this.#lines.get(reader.key);
     if (known === undefined && this.#doNow(step, reader)) return;
     const line = known ?? new Line(reader);
     line.steps.push(step);
-    this.#options.metrics.guarded.inc();
+    metrics.guarded.inc();
     if (known === undefined) {
       this.#lines.set(reader.key, line);
       void this.#serve(line);
