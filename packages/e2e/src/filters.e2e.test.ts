@@ -337,7 +337,8 @@ describe("what is wrong is told, and nothing of the channel is subscribed", () =
   beforeAll(() =>
     cluster.sql.query(`
     CREATE TYPE feeling AS ENUM ('sad', 'ok');
-    CREATE TABLE wrong (id int PRIMARY KEY, t text, at timestamptz, f feeling)`),
+    CREATE TYPE public.interval AS ENUM ('day');
+    CREATE TABLE wrong (id int PRIMARY KEY, t text, at timestamptz, f feeling, every public.interval)`),
   );
 
   it.each<[object, string]>([
@@ -390,6 +391,10 @@ describe("what is wrong is told, and nothing of the channel is subscribed", () =
     [
       { filter: "f=lt.glad" },
       ofFilter("f", "lt", "glad", '22P02 (invalid_text_representation) invalid input value for enum feeling: "glad"'),
+    ],
+    [
+      { filter: "every=eq.day" }, // the log has the type's name alone
+      ofFilter("every", "eq", "day", '22007 (invalid_datetime_format) invalid input syntax for type interval: "day"'),
     ],
     [
       { filter: "at=gt.then" },

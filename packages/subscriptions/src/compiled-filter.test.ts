@@ -2,7 +2,8 @@ import type { Column } from "@walcast/model";
 import { describe, expect, it } from "vitest";
 import { compileFilter, passes } from "./compiled-filter.ts";
 import { FilterTypeError } from "./filter-errors.ts";
-import { parseFilter, withEnumOrders } from "./filter.ts";
+import { withEnumOrders } from "./enum-orders.ts";
+import { parseFilter } from "./filter.ts";
 import { RecordReader } from "./record-reader.ts";
 import { shapeOf } from "./table-shape.ts";
 
@@ -132,6 +133,15 @@ describe("a condition on an enum", () => {
       expect([told(filter, null), told(filter, "glad")]).toEqual([undefined, undefined]);
     }
     expect(told("m=neq.ok", "glad")).toBe(true);
+  });
+
+  it("is no longer as a key, however many labels there are", () => {
+    const many = Array.from({ length: 1_000 }, (_, i) => `label ${i}`);
+    const keyOf = (its: readonly string[], typeOid = 20_000): string =>
+      JSON.stringify(withEnumOrders(parseFilter("m=lt.ok"), [{ ...logged, typeOid, labels: its }]));
+    expect(keyOf(many)).toHaveLength(keyOf(labels).length);
+    expect(keyOf([...many])).toBe(keyOf(many));
+    expect(new Set([keyOf(labels), keyOf(labels.toReversed()), keyOf(labels, 20_001), keyOf(many)]).size).toBe(4);
   });
 
   it("is by label where nothing is ordered, also of younger ones, whether the columns list labels or not", () => {

@@ -83,8 +83,11 @@ const not =
 function compileCondition(condition: Condition, { shape, whole }: Context): CompiledTerm {
   const operand = findOperand(condition, shape);
   if (operand === undefined) throw invalidColumn("filter", condition.column);
-  const test = testOf(condition, operand, whole);
-  return { test: condition.isNegated ? not(test) : test, access: accessOf(condition, operand) };
+  const { isNegated, unknownAs } = condition;
+  const plain = testOf(condition, operand, whole);
+  const test = isNegated ? not(plain) : plain;
+  if (unknownAs === undefined) return { test, access: accessOf(condition, operand) };
+  return { test: (record) => test(record) ?? unknownAs, access: undefined };
 }
 
 function testOf({ operator, value }: Condition, operand: Operand, whole: Filter): Test {

@@ -7,7 +7,8 @@ import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { compileFilter } from "./compiled-filter.ts";
 import { FilterTypeError } from "./filter-errors.ts";
 import type { Filter, Operator } from "./filter.ts";
-import { parseFilter, withEnumOrders } from "./filter.ts";
+import { withEnumOrders } from "./enum-orders.ts";
+import { parseFilter } from "./filter.ts";
 import { RecordReader } from "./record-reader.ts";
 import { shapeOf } from "./table-shape.ts";
 

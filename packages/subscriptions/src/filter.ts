@@ -1,4 +1,4 @@
-import type { Column } from "@walcast/model";
+import type { EnumOrders } from "./enum-orders.ts";
 import { splitAtCommas, unquote } from "./filter-text.ts";
 
 const operators = [
@@ -29,8 +29,10 @@ export interface Condition {
   readonly isNegated: boolean;
   /** Unquoted; for `in` PostgreSQL's array literal `{…}`. */
   readonly value: string;
-  /** Of the enums that it orders: their labels in order, by the OID of the column's type. */
-  readonly enumOrders?: Readonly<Record<number, readonly string[]>>;
+  /** Of the enums that it orders by. */
+  readonly enumOrders?: EnumOrders;
+  /** What the answer is where it would be unknown. */
+  readonly unknownAs?: boolean;
 }
 
 /** Terms of which all, or any, must hold. */
@@ -145,19 +147,6 @@ function parseElementCondition(element: string): Condition | undefined {
 
 const countConditions = (terms: Filter): number =>
   terms.reduce((sum, term) => sum + (term.tag === "condition" ? 1 : countConditions(term.terms)), 0);
-
-const orderings: readonly Operator[] = ["lt", "lte", "gt", "gte"];
-
-/** The filter with what it takes to order the enums among these columns: the log names only their labels. */
-export const withEnumOrders = (filter: Filter, columns: readonly Column[]): Filter =>
-  filter.map((term) => {
-    if (term.tag !== "condition") return { ...term, terms: withEnumOrders(term.terms, columns) };
-    if (!orderings.includes(term.operator)) return term;
-    const enums = columns.flatMap(({ name, typeOid, labels }) =>
-      name === term.column && labels !== undefined ? [[typeOid, labels] as const] : [],
-    );
-    return enums.length === 0 ? term : { ...term, enumOrders: Object.fromEntries(enums) };
-  });
 
 /** The columns, or paths into JSON columns, that a filter looks at, as it writes them; each once. */
 export function columnsOf(filter: Filter): string[] {

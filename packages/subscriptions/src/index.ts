@@ -1,11 +1,11 @@
 export { compileFilter, passes, type CompiledTerm } from "./compiled-filter.ts";
+export { orUnknownLabel, withEnumOrders } from "./enum-orders.ts";
 export { explainer, type Explained, type ExplainedTerm, type Explainer, type Verdict } from "./explain.ts";
 export { FilterTypeError } from "./filter-errors.ts";
 export {
   columnsOf,
   FilterSyntaxError,
   parseFilter,
-  withEnumOrders,
   type Condition,
   type Filter,
   type Operator,

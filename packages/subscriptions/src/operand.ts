@@ -1,4 +1,5 @@
 import { jsonTextType, jsonValueType, orderedEnumType, type Comparable, type ComparableType } from "./comparable.ts";
+import type { EnumOrder } from "./enum-orders.ts";
 import type { Condition } from "./filter.ts";
 import { parseJsonPath, valueAt, type JsonPath } from "./json-path.ts";
 import type { RecordReader } from "./record-reader.ts";
@@ -23,8 +24,8 @@ export function findOperand(
 ): Operand | undefined {
   const column = shape.byName.get(name);
   if (column !== undefined) {
-    const labels = enumOrders?.[column.typeOid];
-    return labels === undefined ? columnOperand(column) : enumOperand(column, labels);
+    const order = enumOrders?.of(column.typeOid);
+    return order === undefined ? columnOperand(column) : enumOperand(column, order);
   }
   const arrow = name.indexOf("->");
   const json = arrow === -1 ? undefined : shape.byName.get(name.slice(0, arrow));
@@ -53,17 +54,16 @@ function columnOperand(column: ShapeColumn): Operand {
 /** One for each column and order: of clients from before and from after a label was added. */
 const enumOperands = new WeakMap<ShapeColumn, Map<string, Operand>>();
 
-function enumOperand(column: ShapeColumn, labels: readonly string[]): Operand {
+function enumOperand(column: ShapeColumn, order: EnumOrder): Operand {
   const operands = enumOperands.get(column) ?? new Map<string, Operand>();
   enumOperands.set(column, operands);
-  const key = JSON.stringify([column.index, labels]);
-  const known = operands.get(key);
+  const known = operands.get(order.key);
   if (known !== undefined) return known;
   const { index, declared } = column;
-  const type = orderedEnumType(column.type.label, labels);
+  const type = orderedEnumType(column.type.label, order.labels);
   const text = (record: RecordReader): string | null | undefined => record.text(index);
-  const operand = { key, type, declared, text, value: valueOf(type, text) };
-  operands.set(key, operand);
+  const operand = { key: `${index} ${order.key}`, type, declared, text, value: valueOf(type, text) };
+  operands.set(order.key, operand);
   return operand;
 }
 

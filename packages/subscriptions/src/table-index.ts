@@ -15,6 +15,7 @@ import { shapeOf, type TableShape } from "./table-shape.ts";
 /** One distinct filter and everyone who has it for the same kinds of changes: it is tested once for all of them. */
 interface Entry<G> {
   readonly kinds: ReadonlySet<ChangeKind>;
+  readonly filter: Filter;
   subscriptions: Bag<Subscription<G>>;
   /** What is left to test once the index has found it. */
   rest: readonly CompiledTerm[];
@@ -28,7 +29,6 @@ const noTerms: readonly CompiledTerm[] = [];
 /** Equal filters for equal kinds have equal keys. */
 const keyOf = ({ filter, kinds }: Pick<Subscription<unknown>, "filter" | "kinds">): string =>
   JSON.stringify([filter, kindsKey(kinds)]);
-const filterOf = (key: string): Filter => (JSON.parse(key) as [Filter])[0];
 const kindsKey = (kinds: ReadonlySet<ChangeKind>): string => [...kinds].join();
 
 /** Lookups of one column by those who want the same kinds of changes. */
@@ -70,9 +70,9 @@ export class TableIndex<G> {
       return;
     }
     const { kinds, filter } = subscription;
-    const entry: Entry<G> = { kinds, subscriptions: subscription, rest: noTerms, place: undefined };
+    const entry: Entry<G> = { kinds, filter, subscriptions: subscription, rest: noTerms, place: undefined };
     this.#entries.set(key, entry);
-    if (this.#columns !== undefined) this.#enter(entry, filter, shapeOf(this.#columns));
+    if (this.#columns !== undefined) this.#enter(entry, shapeOf(this.#columns));
   }
 
   remove(subscription: Subscription<G>): void {
@@ -118,16 +118,16 @@ export class TableIndex<G> {
     this.#ranges.clear();
     this.#listed.clear();
     const shape = shapeOf(columns);
-    for (const [key, entry] of this.#entries) {
+    for (const entry of this.#entries.values()) {
       entry.place = undefined;
-      this.#enter(entry, filterOf(key), shape);
+      this.#enter(entry, shape);
     }
   }
 
-  #enter(entry: Entry<G>, filter: Filter, shape: TableShape): void {
+  #enter(entry: Entry<G>, shape: TableShape): void {
     let terms: CompiledTerm[];
     try {
-      terms = compileFilter(filter, shape);
+      terms = compileFilter(entry.filter, shape);
     } catch (error) {
       if (error instanceof FilterTypeError) return; // it fitted the table as it was once
       throw error;

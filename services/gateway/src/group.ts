@@ -2,7 +2,7 @@ import type { ChangeKind } from "@walcast/change-log";
 import type { Position } from "@walcast/model";
 import type { Serializer } from "@walcast/protocol";
 import type { Principal } from "@walcast/row-security";
-import { columnsOf, SubscriptionIndex, type Subscription } from "@walcast/subscriptions";
+import { columnsOf, orUnknownLabel, SubscriptionIndex, type Subscription } from "@walcast/subscriptions";
 import type { Binding } from "./binding.ts";
 
 /** What makes channels get byte-identical frames. */
@@ -175,7 +175,7 @@ export class Groups {
       if (audience.holdsRows === "plain" || filter.length === 0) continue;
       views.set(leavingView.dataKey, leavingView);
       const leaving = { group: leavingView, id, kinds: leavingKinds, schema, table };
-      subscriptions.push({ ...leaving, filter }, { ...leaving, filter: [] });
+      subscriptions.push({ ...leaving, filter: orUnknownLabel(filter) }, { ...leaving, filter: [] });
       if (audience.reader === undefined) continue;
       views.set(hidingView.dataKey, hidingView);
       subscriptions.push({ group: hidingView, id, kinds: updates, schema, table, filter: [] });

@@ -1,5 +1,5 @@
 import { sleep } from "@walcast/lifecycle";
-import { formatPosition, zeroLsn, type Position } from "@walcast/model";
+import { formatPosition, zeroLsn, type Column, type Position } from "@walcast/model";
 import { resumeUnknown, subscribed, subscribeFailed } from "@walcast/protocol";
 import {
   columnsOf,
@@ -281,6 +281,7 @@ function fit(binding: Binding, tables: readonly PublishedTable[]): Binding {
       binding.filter,
       tables.flatMap(({ columns }) => columns),
     );
+    for (const { columns } of tables) compileFilter(filter, shapeOf(asLogged(columns)));
     const [table] = tables;
     if (table === undefined || binding.select === undefined) return { ...binding, filter };
     return { ...binding, filter, select: resolveSelection(binding.select, table) };
@@ -289,6 +290,12 @@ function fit(binding: Binding, tables: readonly PublishedTable[]): Binding {
     throw objection(binding, error.message, error);
   }
 }
+
+/** The log has enums by name alone: one that is called as a type of PostgreSQL's own is read as that. */
+const asLogged = (columns: readonly Column[]): readonly Column[] =>
+  columns.some(({ labels }) => labels !== undefined)
+    ? columns.map(({ labels: _labels, ...column }) => column)
+    : columns;
 
 /** What the client is told; `undefined` for an error that is nobody's parameters. */
 function messageOf(error: unknown): string | undefined {
