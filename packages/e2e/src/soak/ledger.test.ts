@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { Ledger } from "./ledger.ts";
+import { Ledger, type Session } from "./ledger.ts";
 
 afterEach(() => void vi.restoreAllMocks());
 
@@ -8,7 +8,8 @@ function setUp() {
   let nowMs = 1_000;
   vi.spyOn(performance, "now").mockImplementation(() => nowMs);
   const ledger = new Ledger(5_000);
-  const [sender, receiver] = [ledger.begin(1, 7), ledger.begin(2, 7)];
+  const begin = (client: number, connection = 1): Session => ledger.begin({ client, room: 7, connection });
+  const [sender, receiver] = [begin(1), begin(2)];
   for (const session of [sender, receiver]) session.liveMs = nowMs;
   const pass = (ms: number): void => void (nowMs += ms);
   const send = (): number => {
@@ -17,7 +18,7 @@ function setUp() {
     return number;
   };
   pass(3_000);
-  return { ledger, sender, receiver, pass, send, now: () => nowMs };
+  return { ledger, sender, receiver, begin, pass, send, now: () => nowMs };
 }
 
 describe("the ledger", () => {
@@ -55,5 +56,20 @@ describe("the ledger", () => {
       "client 2 got change 1 after 1",
       "client 2 of room 7 got a change of 8",
     ]);
+  });
+
+  it("takes another order of two connections for wrong when the first had its acknowledgement, or what comes is known", () => {
+    const { ledger, sender, receiver, begin, pass, send } = setUp();
+    const [lost, acknowledged] = [ledger.sent(sender), send()];
+    pass(1);
+    const [rejoined, reconnected] = [ledger.sent(begin(1)), ledger.sent(begin(1, 2))];
+    for (const number of [reconnected, lost, acknowledged, rejoined, lost]) ledger.receivedBroadcast(receiver, number);
+    expect(ledger.problems).toEqual([
+      `client 2 got broadcast ${acknowledged} of 1 after ${reconnected}`,
+      `client 2 got broadcast ${lost} of 1 after ${reconnected}`,
+    ]);
+    const other = begin(3);
+    for (const number of [rejoined, lost]) ledger.receivedBroadcast(other, number);
+    expect(ledger.problems.at(-1)).toBe(`client 3 got broadcast ${lost} of 1 after ${rejoined}`);
   });
 });

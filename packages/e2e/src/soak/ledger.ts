@@ -2,6 +2,8 @@
 export interface Session {
   readonly client: number;
   readonly room: number;
+  /** Which of the client's connections it was on. */
+  readonly connection: number;
   /** From when on it receives everything; `undefined` before that. */
   liveMs: number | undefined;
   endMs: number | undefined;
@@ -41,8 +43,16 @@ export class Ledger {
     this.#marginMs = marginMs;
   }
 
-  begin(client: number, room: number): Session {
-    const session: Session = { client, room, liveMs: undefined, endMs: undefined, broadcasts: [], changes: [] };
+  begin({ client, room, connection }: Pick<Session, "client" | "room" | "connection">): Session {
+    const session: Session = {
+      client,
+      room,
+      connection,
+      liveMs: undefined,
+      endMs: undefined,
+      broadcasts: [],
+      changes: [],
+    };
     this.#sessions.push(session);
     return session;
   }
@@ -71,10 +81,19 @@ export class Ledger {
     const last = this.#lastOfSender.get(session) ?? new Map<number, number>();
     this.#lastOfSender.set(session, last);
     const before = last.get(sent.sender.client) ?? -1;
-    if (broadcast <= before)
+    if (broadcast <= before && (session.broadcasts.includes(broadcast) || this.#mustPrecede(sent, before)))
       this.problem(`client ${session.client} got broadcast ${broadcast} of ${sent.sender.client} after ${before}`);
     last.set(sent.sender.client, Math.max(before, broadcast));
     session.broadcasts.push(broadcast);
+  }
+
+  /**
+   * What was sent on one connection comes in order, and what was acknowledged before what is sent on the next. What a client
+   * sent on a connection that it cut, without an acknowledgement, a frozen gateway may read when the client is elsewhere.
+   */
+  #mustPrecede({ sender, ackedMs = Number.POSITIVE_INFINITY }: SentBroadcast, later: number): boolean {
+    const next = this.#broadcasts[later];
+    return next === undefined || next.sender.connection === sender.connection || ackedMs < next.sentMs;
   }
 
   receivedChange(session: Session, id: number, room: number): void {

@@ -23,6 +23,7 @@ export class SoakClient {
   #socket: LightClient | undefined;
   #session: Session | undefined;
   #refs = 0;
+  #connections = 0;
   #joinRef = "";
   /** Who is there, as frames tell it: metas by their refs. */
   #present = new Map<string, Map<string, number>>();
@@ -75,6 +76,7 @@ export class SoakClient {
           void this.#reconnect();
         };
         this.#socket = socket;
+        this.#connections++;
         this.join();
         return;
       } catch {
@@ -86,7 +88,7 @@ export class SoakClient {
   join(): void {
     if (this.#socket === undefined || this.#session !== undefined) return;
     const { ledger, number, room } = this.#options;
-    this.#session = ledger.begin(number, room);
+    this.#session = ledger.begin({ client: number, room, connection: this.#connections });
     this.#present.clear();
     const config = {
       broadcast: { ack: true, self: false },
