@@ -8,7 +8,7 @@ import { percentile } from "./statistics.ts";
 
 const clients = Number(process.env["RLS_CLIENTS"] ?? 2_000);
 const seconds = Number(process.env["RLS_SECONDS"] ?? 60);
-const changesPerSecond = 100;
+const changesPerSecond = Number(process.env["RLS_RATE"] ?? 100);
 /** What Supabase publishes for as many clients under row level security: changes per second, at a p95 of 606 ms. */
 const published = 10;
 /** Rates that are tried one after the other, until one is not sustained. */
@@ -175,6 +175,11 @@ async function search(load: Load, claims: number): Promise<void> {
   if (best !== undefined) print(`highest of ${clients} clients, ${claims} claims`, claims, best);
 }
 
+const halvesOf = (delays: readonly number[]): readonly (readonly number[])[] => {
+  const middle = Math.floor(delays.length / 2);
+  return [delays.slice(0, middle), delays.slice(middle)];
+};
+
 const round = (value: number): number => Number(value.toFixed(1));
 
 function print(name: string, claims: number, measured: Measured): void {
@@ -188,6 +193,8 @@ function print(name: string, claims: number, measured: Measured): void {
     p50_ms: round(percentile(measured.delays, 0.5)),
     p95_ms: round(percentile(measured.delays, 0.95)),
     p99_ms: round(percentile(measured.delays, 0.99)),
+    /** Of the first and the second half of what arrived: whether the lag grows. */
+    p50_ms_of_halves: halvesOf(measured.delays).map((half) => round(percentile(half, 0.5))),
     queries_per_s: Math.round(measured.questionsPerSecond),
     deliveries_per_s: Math.round(measured.deliveriesPerSecond),
     gateway_cpu: round(measured.cpu),
