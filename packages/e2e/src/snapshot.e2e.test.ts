@@ -106,9 +106,7 @@ describe("a join with a snapshot", () => {
     expect(await rowsOf("note=like.note 1%", { limit: 4, order: "id" })).toEqual([1, 10, 11, 12]);
     expect(await rowsOf("amount=gt.49,or=(id.lt.199,id.gte.200)", { order: "id" })).toEqual([197, 198, 200]);
     expect(await rowsOf("doc->>i=in.(5,6)", {})).toEqual([5, 6]);
-    await cluster.sql.query(`
-      CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
-      ALTER TABLE rows ADD COLUMN mood mood;
+    await cluster.sql.query(`CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy'); ALTER TABLE rows ADD COLUMN mood mood;
       UPDATE rows SET mood = (enum_range(NULL::mood))[id] WHERE id < 4`);
     expect(await rowsOf("mood=lt.happy", {})).toEqual([1, 2]);
     const cut = await open(cluster, { binding: { filter: "note=eq.note 9", select: ["n"] } });
